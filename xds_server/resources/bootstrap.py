@@ -1,0 +1,165 @@
+"""The bootstrap of a sidecar of ours: who it is, where Askew is, what it must have before Askew answers."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any, Literal
+
+from mesh.topology import Container, Topology
+from xds_server.resources.names import XDS_CLUSTER
+
+PROMETHEUS_PORT = 15090
+HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+TYPE = "type.googleapis.com/"
+UNLIMITED = 2**32 - 1
+Transport = Literal["delta", "sotw"]
+
+
+def render_bootstrap(
+    topology: Topology,
+    container: Container,
+    *,
+    xds_address: tuple[str, int],
+    admin_port: int,
+    transport: Transport = "delta",
+) -> dict[str, Any]:
+    """Return Envoy's bootstrap (v3) for the sidecar of ``container``, ready for YAML or JSON.
+
+    The admin listens on 127.0.0.1:``admin_port``; Prometheus statistics stand on ``<address>:15090``. Histogram bounds are
+    at most 10 % apart from 1 ms to 10 s and histograms are merged at each admin scrape, so that a slack of 5 % shows
+    within half a second. A container on a loopback address binds its upstream sockets to that address, so that servers
+    see who calls.
+
+    Source: Envoy v3 API, ``config.bootstrap.v3.Bootstrap``.
+    """
+    node = topology.node_by_name[container.node]
+    bootstrap: dict[str, Any] = {
+        "node": {
+            "id": container.proxy_id,
+            "cluster": container.service,
+            "locality": {"region": node.region, "zone": node.zone, "sub_zone": node.name},
+            "metadata": {"NODE_NAME": node.name, "NAMESPACE": container.namespace, "NAME": container.name},
+        },
+        "admin": {"address": _socket("127.0.0.1", admin_port)},
+        "dynamic_resources": _dynamic_resources(transport),
+        "static_resources": {
+            "clusters": [_xds_cluster(xds_address), _admin_cluster(admin_port)],
+            "listeners": [_prometheus_listener(container.address)],
+        },
+        "stats_config": {"histogram_bucket_settings": _histogram_buckets()},
+        "stats_flush_on_admin": True,
+        "layered_runtime": {
+            # Without a limit of connections Envoy warns at start that it has none: an Istio sidecar has this one too.
+            "layers": [{"name": "askew", "static_layer": {"overload": {"global_downstream_max_connections": 2**31 - 1}}}]
+        },
+    }
+    if ipaddress.ip_address(container.address).is_loopback:
+        bootstrap["cluster_manager"] = {"upstream_bind_config": {"source_address": _bind(container.address)}}
+    return bootstrap
+
+
+def _dynamic_resources(transport: Transport) -> dict[str, Any]:
+    ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+    return {
+        "ads_config": {
+            "api_type": "DELTA_GRPC" if transport == "delta" else "GRPC",
+            "transport_api_version": "V3",
+            "set_node_on_first_message_only": True,
+            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
+        },
+        "cds_config": ads,
+        "lds_config": ads,
+    }
+
+
+def _xds_cluster(xds_address: tuple[str, int]) -> dict[str, Any]:
+    host, port = xds_address
+    return {
+        "name": XDS_CLUSTER,
+        "type": "STATIC" if _is_address(host) else "STRICT_DNS",
+        "connect_timeout": "1s",
+        "load_assignment": _one_endpoint(XDS_CLUSTER, host, port),
+        "typed_extension_protocol_options": {
+            HTTP_OPTIONS: {
+                "@type": TYPE + HTTP_OPTIONS,
+                "explicit_http_config": {
+                    # A control plane that hangs is noticed in 40 s, and then another replica is asked.
+                    "http2_protocol_options": {"connection_keepalive": {"interval": "30s", "timeout": "10s"}}
+                },
+            }
+        },
+        "circuit_breakers": {
+            "thresholds": [
+                {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED}
+            ]
+        },
+    }
+
+
+def _admin_cluster(admin_port: int) -> dict[str, Any]:
+    name = "prometheus_stats"
+    return {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "load_assignment": _one_endpoint(name, "127.0.0.1", admin_port),
+    }
+
+
+def _prometheus_listener(address: str) -> dict[str, Any]:
+    manager = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+    router = "envoy.extensions.filters.http.router.v3.Router"
+    route = {"match": {"path": "/stats/prometheus"}, "route": {"cluster": "prometheus_stats"}}
+    return {
+        "name": "prometheus_stats",
+        "address": _socket(address, PROMETHEUS_PORT),
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": {
+                            "@type": TYPE + manager,
+                            "stat_prefix": "prometheus_stats",
+                            "route_config": {
+                                "name": "prometheus_stats",
+                                "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}],
+                            },
+                            "http_filters": [
+                                {"name": "envoy.filters.http.router", "typed_config": {"@type": TYPE + router}}
+                            ],
+                        },
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def _histogram_buckets() -> list[dict[str, Any]]:
+    bounds_ms = [1.0]
+    while bounds_ms[-1] < 10_000.0:
+        bounds_ms.append(round(bounds_ms[-1] * 1.1, 3))
+    # Only request times get the fine bounds: every bound is a line in each scrape.
+    return [{"match": {"suffix": "_rq_time"}, "buckets": bounds_ms}]
+
+
+def _one_endpoint(cluster: str, host: str, port: int) -> dict[str, Any]:
+    endpoint = {"endpoint": {"address": _socket(host, port)}}
+    return {"cluster_name": cluster, "endpoints": [{"lb_endpoints": [endpoint]}]}
+
+
+def _socket(address: str, port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": address, "port_value": port}}
+
+
+def _bind(address: str) -> dict[str, Any]:
+    return {"address": address, "port_value": 0}
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,42 @@
+"""The names of resources, as Istio writes them, and the type URLs of xDS v3."""
+
+from __future__ import annotations
+
+from mesh.standby import Tier
+from mesh.topology import ServiceName
+
+CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+LDS = "type.googleapis.com/envoy.config.listener.v3.Listener"
+RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+
+OUTBOUND_ROUTES = "outbound"
+XDS_CLUSTER = "askew-xds"
+DOMAIN = "svc.cluster.local"
+
+
+def host_name(service: ServiceName) -> str:
+    """Return the fully qualified host name of a service.
+
+    >>> host_name(ServiceName("reviews.default"))
+    'reviews.default.svc.cluster.local'
+    """
+    return f"{service}.{DOMAIN}"
+
+
+def outbound_cluster(service: ServiceName, port: int, *, tier: Tier | None = None) -> str:
+    """Return the name of the cluster that leads to a service; a tier stands in Istio's subset slot.
+
+    >>> outbound_cluster(ServiceName("reviews.default"), 9080, tier="local")
+    'outbound|9080|local|reviews.default.svc.cluster.local'
+    """
+    return f"outbound|{port}|{tier or ''}|{host_name(service)}"
+
+
+def inbound_cluster(port: int) -> str:
+    """Return the name of the cluster that leads to the app behind a sidecar.
+
+    >>> inbound_cluster(9080)
+    'inbound|9080||'
+    """
+    return f"inbound|{port}||"
