@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,10 +53,12 @@ class Shares:
 
     def row(self, client: ContainerName) -> dict[ContainerName, float]:
         """Return the endpoints of one client with a share above zero. Raises KeyError for a stranger."""
-        if client not in self.clients:
-            raise KeyError(client)
-        row = self.fractions[self.clients.index(client)]
+        row = self.fractions[self._index_of[client]]
         return {self.endpoints[j]: float(row[j]) for j in np.flatnonzero(row)}
+
+    @cached_property
+    def _index_of(self) -> dict[ContainerName, int]:
+        return {client: i for i, client in enumerate(self.clients)}
 
     def same_as(self, other: Shares) -> bool:
         """Whether both say exactly the same."""

@@ -25,8 +25,8 @@ def render_bootstrap(
 ) -> dict[str, Any]:
     """Return Envoy's bootstrap (v3) for the sidecar of ``container``, ready for YAML or JSON.
 
-    The admin listens on 127.0.0.1:``admin_port``; Prometheus statistics stand on ``<address>:15090``. Histogram bounds are
-    at most 10 % apart from 1 ms to 10 s and histograms are merged at each admin scrape, so that a slack of 5 % shows
+    The admin listens on 127.0.0.1:``admin_port``; Prometheus statistics stand on ``<address>:15090``. Histogram bounds
+    are at most 10 % apart from 1 ms to 10 s and histograms are merged at each admin scrape, so that a slack of 5 % shows
     within half a second. A container on a loopback address binds its upstream sockets to that address, so that servers
     see who calls.
 
@@ -50,7 +50,9 @@ def render_bootstrap(
         "stats_flush_on_admin": True,
         "layered_runtime": {
             # Without a limit of connections Envoy warns at start that it has none: an Istio sidecar has this one too.
-            "layers": [{"name": "askew", "static_layer": {"overload": {"global_downstream_max_connections": 2**31 - 1}}}]
+            "layers": [
+                {"name": "askew", "static_layer": {"overload": {"global_downstream_max_connections": 2**31 - 1}}}
+            ]
         },
     }
     if ipaddress.ip_address(container.address).is_loopback:
@@ -89,9 +91,7 @@ def _xds_cluster(xds_address: tuple[str, int]) -> dict[str, Any]:
             }
         },
         "circuit_breakers": {
-            "thresholds": [
-                {"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED}
-            ]
+            "thresholds": [{"max_connections": UNLIMITED, "max_pending_requests": UNLIMITED, "max_requests": UNLIMITED}]
         },
     }
 
