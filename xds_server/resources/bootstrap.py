@@ -26,7 +26,7 @@ def render_bootstrap(
     """Return Envoy's bootstrap (v3) for the sidecar of ``container``, ready for YAML or JSON.
 
     The admin listens on 127.0.0.1:``admin_port``; Prometheus statistics stand on ``<address>:15090``. Histogram bounds
-    are at most 10 % apart from 1 ms to 10 s and histograms are merged at each admin scrape, so that a slack of 5 % shows
+    are at most 10 % apart from 1 ms to 10 s and merged at each admin scrape, so that a slack of 5 % shows
     within half a second. A container on a loopback address binds its upstream sockets to that address, so that servers
     see who calls.
 

@@ -1,0 +1,153 @@
+"""The gRPC services of xDS: aggregated and single-type streams in both transports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import grpc
+import grpc.aio
+
+from xds_server.encode import decode
+from xds_server.errors import RefuseStreamError
+from xds_server.metrics import XdsMetrics
+from xds_server.resources.names import CDS, EDS, LDS, RDS
+from xds_server.settings import XdsSettings
+from xds_server.store import Client, Store
+from xds_server.stream import Stream
+from xds_server.subscription import Transport
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[bytes, bytes]
+# gRPC service to (method, transport, the one type it serves).
+METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {
+    "envoy.service.discovery.v3.AggregatedDiscoveryService": (
+        ("StreamAggregatedResources", "sotw", None),
+        ("DeltaAggregatedResources", "delta", None),
+    ),
+    "envoy.service.cluster.v3.ClusterDiscoveryService": (
+        ("StreamClusters", "sotw", CDS),
+        ("DeltaClusters", "delta", CDS),
+    ),
+    "envoy.service.endpoint.v3.EndpointDiscoveryService": (
+        ("StreamEndpoints", "sotw", EDS),
+        ("DeltaEndpoints", "delta", EDS),
+    ),
+    "envoy.service.listener.v3.ListenerDiscoveryService": (
+        ("StreamListeners", "sotw", LDS),
+        ("DeltaListeners", "delta", LDS),
+    ),
+    "envoy.service.route.v3.RouteDiscoveryService": (
+        ("StreamRoutes", "sotw", RDS),
+        ("DeltaRoutes", "delta", RDS),
+    ),
+}
+
+
+class DiscoveryService:
+    """Serves discovery streams from a store."""
+
+    def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
+        self.store, self.settings, self.metrics = store, settings, metrics
+
+    def handlers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+        """Return the handlers to add to a grpc.aio server; requests and responses are plain bytes."""
+        return [
+            grpc.method_handlers_generic_handler(
+                service,
+                {
+                    method: grpc.stream_stream_rpc_method_handler(self._handler(transport, only_type))
+                    for method, transport, only_type in methods
+                },
+            )
+            for service, methods in METHODS.items()
+        ]
+
+    def _handler(self, transport: Transport, only_type: str | None) -> Callable[[object, Context], Awaitable[None]]:
+        async def handle(_: object, context: Context) -> None:
+            await self._serve(Stream(transport, only_type=only_type, peer=context.peer()), context)
+
+        return handle
+
+    async def _serve(self, stream: Stream, context: Context) -> None:
+        """Read requests until the client ends the stream; a task beside it writes."""
+        writer: asyncio.Task[None] | None = None
+        try:
+            client = None
+            while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                message = decode(data, stream.transport)
+                proxy = stream.introduce(message)
+                if proxy is not None:
+                    client = self.store.join(stream, proxy)
+                    self.metrics.connected.set(len(self.store.clients))
+                    writer = self._start_writer(stream, client, context)
+                assert client is not None
+                await self._receive(stream, client, message)
+        except RefuseStreamError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        finally:
+            self.store.leave(stream)
+            self.metrics.connected.set(len(self.store.clients))
+            if writer is not None:
+                writer.cancel()
+                await asyncio.wait((writer,))
+
+    def _start_writer(self, stream: Stream, client: Client, context: Context) -> asyncio.Task[None]:
+        """Start the task that writes; should it fail, the stream ends with it, so that the client comes again."""
+        reader = asyncio.current_task()
+        assert reader is not None
+        writer = asyncio.create_task(self._write(stream, client, context), name=f"xds-writer-{client.proxy.id}")
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and not reader.done():
+                log.info("stream of %s ends: %s", client.proxy.id, task.exception())
+                reader.cancel()
+
+        writer.add_done_callback(ended)
+        return writer
+
+    async def _receive(self, stream: Stream, client: Client, message: object) -> None:
+        type_url, received = stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
+        if received == "nack":
+            self.metrics.nacks.labels(type_url).inc()
+            log.warning("%s refused %s: %s", client.proxy.id, type_url, stream.subscriptions[type_url].last_error)
+        elif received == "ack" and client.converged() and client.changed_at_s:
+            self.metrics.push_seconds.observe(time.monotonic() - client.changed_at_s)
+            client.changed_at_s = 0.0
+        if received in ("ack", "nack"):
+            client.wake(but=stream)
+            await self.store.note_settled()
+
+    async def _write(self, stream: Stream, client: Client, context: Context) -> None:
+        while True:
+            await self._until_dirty(stream)
+            while client.snapshot is not None:
+                message = stream.next_message(
+                    client.snapshot,
+                    client.subscriptions,
+                    now_s=time.time(),
+                    hold_limit_s=self.settings.hold_limit_s,
+                    largest_bytes=self.settings.largest_response_bytes,
+                    on_oversized=self._oversized,
+                )
+                if message is None:
+                    break
+                type_url, response, data = message
+                self.metrics.pushes.labels(type_url).inc()
+                await context.write(data)
+                log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
+
+    async def _until_dirty(self, stream: Stream) -> None:
+        limit_s = stream.wake_in_s(now_s=time.time(), hold_limit_s=self.settings.hold_limit_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await stream.dirty.wait()
+        stream.dirty.clear()
+
+    def _oversized(self, type_url: str, name: str) -> None:
+        self.metrics.oversized.labels(type_url).inc()
+        log.error("%s of %s alone is larger than %d bytes", ascii(name), type_url, self.settings.largest_response_bytes)

@@ -1,0 +1,19 @@
+"""What the xDS room raises, named for what the caller should do."""
+
+from __future__ import annotations
+
+
+class XdsError(Exception):
+    """Base of all errors of this room."""
+
+
+class RefuseStreamError(XdsError):
+    """The client broke the protocol: end the stream with INVALID_ARGUMENT and this message."""
+
+
+class InconsistentSnapshotError(XdsError):
+    """A snapshot would break traffic: keep the previous one."""
+
+
+class CannotListenError(XdsError):
+    """The port is not to be had: say so and stop."""

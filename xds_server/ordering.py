@@ -1,0 +1,152 @@
+"""In which order a proxy's changes go on the wire: make before break. Pure.
+
+Additions go forward, CDS, EDS, LDS, RDS; removals backwards. A route or listener is held while a cluster that it names,
+or that cluster's endpoints, is not with the client yet; with Envoy that is what keeps every request served through a
+change. A client that asks for clusters by name (gRPC) goes the other way round, from listener to cluster, and nothing
+is held for it. Source: xDS protocol, "Eventual consistency considerations".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from xds_server.resources.names import CDS, EDS
+from xds_server.snapshot import ORDER, Resource, Snapshot
+from xds_server.subscription import NO_CHANGES, Changes, Subscription
+
+Subscriptions = Mapping[str, Subscription]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a stream should do now: send ``changes`` of one type. ``held`` types wait for others of the same proxy."""
+
+    type_url: str = ""
+    changes: Changes = NO_CHANGES
+    held: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.type_url)
+
+
+def next_step(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot, *, patient: bool) -> Step:
+    """Return the next response that one stream should send.
+
+    Parameters
+    ----------
+    own:
+        The stream's subscriptions by type.
+    all_of_proxy:
+        Those of every stream of the same proxy, ``own`` among them: with single-type streams the order spans streams.
+    snapshot:
+        What the proxy should have.
+    patient:
+        False when something was held for too long: then it goes out all the same.
+    """
+    held = busy = False
+    for type_url in _in_order(own):
+        subscription = own[type_url]
+        if subscription.pending is not None:
+            busy = True
+            continue
+        resources = snapshot.of(type_url)
+        changes = subscription.changes(resources)
+        ready, waits = _split(subscription, changes, all_of_proxy, snapshot, busy=busy and patient, patient=patient)
+        held = held or waits
+        if ready or (subscription.owes_first_answer and not waits):
+            return Step(type_url, ready, held)
+        busy = busy or waits
+    if held or busy or _unsettled(all_of_proxy, snapshot):
+        return Step(held=held)
+    return _next_removal(own, snapshot)
+
+
+def _in_order(own: Subscriptions) -> list[str]:
+    return [type_url for type_url in ORDER if type_url in own] + [type_url for type_url in own if type_url not in ORDER]
+
+
+def _split(
+    subscription: Subscription,
+    changes: Changes,
+    all_of_proxy: Sequence[Subscriptions],
+    snapshot: Snapshot,
+    *,
+    busy: bool,
+    patient: bool,
+) -> tuple[Changes, bool]:
+    """Return what of ``changes`` may go now (removals never), and whether something waits."""
+    if not changes.send and not changes.missing:
+        return NO_CHANGES, False
+    may_go = changes.send
+    if subscription.type_url in ORDER:
+        may_go = tuple(
+            one
+            for one in changes.send
+            if (not busy or one.name in subscription.forced)
+            and (_is_supported(one, all_of_proxy, snapshot) if patient else not _is_refused(one, all_of_proxy))
+        )
+    waits = len(may_go) < len(changes.send)
+    return Changes(send=may_go, missing=changes.missing), waits
+
+
+def _is_supported(one: Resource, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    """Whether what ``one`` leans on is with the client: its clusters and their endpoints."""
+    for type_url, name in one.refers:
+        if type_url == CDS and not _has_cluster(name, all_of_proxy, snapshot):
+            return False
+    return True
+
+
+def _is_refused(one: Resource, all_of_proxy: Sequence[Subscriptions]) -> bool:
+    """Whether the client refused a cluster that ``one`` needs and has no older one: ``one`` would break traffic."""
+    clusters = [subs[CDS] for subs in all_of_proxy if CDS in subs]
+    return any(
+        type_url == CDS and any(name in subs.rejected and name not in subs.known for subs in clusters)
+        for type_url, name in one.refers
+    )
+
+
+def _has_cluster(name: str, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    sees_all = [subs[CDS] for subs in all_of_proxy if CDS in subs and subs[CDS].wildcard]
+    if not sees_all:
+        return True  # a client that asks by name: it fetches the cluster after the route
+    if not any(name in subscription.known for subscription in sees_all):
+        return False
+    cluster = snapshot.of(CDS).get(name)
+    if cluster is None:
+        return True
+    return all(_has_endpoints(ref, all_of_proxy) for type_url, ref in cluster.refers if type_url == EDS)
+
+
+def _has_endpoints(name: str, all_of_proxy: Sequence[Subscriptions]) -> bool:
+    return any(name in subs[EDS].known and name not in subs[EDS].forced for subs in all_of_proxy if EDS in subs)
+
+
+def _unsettled(all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    """Whether some addition of the proxy is still to be sent or ACKed, so that nothing may be removed yet."""
+    for subs in all_of_proxy:
+        for type_url, subscription in subs.items():
+            if type_url in ORDER and (subscription.pending or subscription.changes(snapshot.of(type_url)).send):
+                return True
+    return False
+
+
+def _next_removal(own: Subscriptions, snapshot: Snapshot) -> Step:
+    for type_url in reversed(_in_order(own)):
+        subscription = own[type_url]
+        removed = subscription.changes(snapshot.of(type_url)).removed
+        if not removed:
+            continue
+        if subscription.transport == "sotw" and not subscription.full_state:
+            subscription.drop_silently(removed)
+            continue
+        return Step(type_url, Changes(removed=removed))
+    return Step()
+
+
+def clusters_changed(response_news: Sequence[Resource], known_before: Callable[[str], bool]) -> list[str]:
+    """Return the EDS names to send again after an ACK of these clusters: Envoy warms a changed cluster until its
+    endpoints come, though they are the same ("Resource warming").
+    """
+    return [ref for one in response_news for type_url, ref in one.refers if type_url == EDS and known_before(ref)]

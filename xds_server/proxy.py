@@ -1,0 +1,48 @@
+"""A proxy as it introduces itself: the ``node`` of its first request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from envoy.config.core.v3 import base_pb2
+
+from xds_server.errors import RefuseStreamError
+
+LONGEST_ID = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Who is at the other end of a stream.
+
+    ``id`` is ``<container>.<namespace>`` or Istio's ``sidecar~<ip>~<pod>.<namespace>~<domain>``.
+    """
+
+    id: str
+    cluster: str = ""
+    node_name: str = ""
+    user_agent: str = ""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def workload_id(self) -> str:
+        """``<container>.<namespace>`` in both forms of the id."""
+        parts = self.id.split("~")
+        return parts[2] if len(parts) == 4 else self.id
+
+
+def proxy_of(node: base_pb2.Node) -> Proxy:
+    """Return the proxy that a node message describes. Raises RefuseStreamError for one without a usable id."""
+    if not node.id or len(node.id) > LONGEST_ID or not node.id.isprintable():
+        raise RefuseStreamError(f"node.id: found {node.id[:60]!a}, allowed: 1 to {LONGEST_ID} printable characters")
+    metadata = {key: value.string_value for key, value in node.metadata.fields.items() if value.string_value}
+    version = node.user_agent_build_version.version
+    agent = node.user_agent_version or f"{version.major_number}.{version.minor_number}.{version.patch}"
+    return Proxy(
+        id=node.id,
+        cluster=node.cluster,
+        node_name=metadata.get("NODE_NAME", ""),
+        user_agent=f"{node.user_agent_name} {agent}".strip(),
+        metadata=metadata,
+    )

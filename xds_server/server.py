@@ -1,0 +1,66 @@
+"""The xDS server as one long-lived part: listen, serve, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+
+import grpc.aio
+
+from xds_server.ads import DiscoveryService
+from xds_server.errors import CannotListenError
+from xds_server.metrics import XdsMetrics
+from xds_server.settings import XdsSettings
+from xds_server.store import Store
+
+
+class XdsServer:
+    """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``."""
+
+    def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
+        self._settings = settings
+        self._service = DiscoveryService(store, settings, metrics)
+        self._server: grpc.aio.Server | None = None
+        self.port = 0
+
+    async def start(self) -> None:
+        """Listen. Raises CannotListenError where the address or port is not to be had."""
+        settings = self._settings
+        server = grpc.aio.server(options=_options(settings))
+        server.add_generic_rpc_handlers(self._service.handlers())
+        address = f"{_bracketed(settings.host)}:{settings.port}"
+        try:
+            self.port = server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise CannotListenError(f"--xds: cannot listen on {address}") from error
+        await server.start()
+        self._server = server
+
+    async def run(self) -> None:
+        """Serve until cancelled; then drain: no new streams, and a limited time for those that are open."""
+        assert self._server is not None
+        try:
+            await self._server.wait_for_termination()
+        except asyncio.CancelledError:
+            await self._server.stop(self._settings.drain_s)
+            raise
+
+
+def _options(settings: XdsSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not half of the connections
+        ("grpc.server.max_pending_requests", settings.max_pending_requests),
+        ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_requests),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5000),
+        ("grpc.http2.max_ping_strikes", 0),  # Envoy's own keepalive must not be taken for abuse
+    ]
+
+
+def _bracketed(host: str) -> str:
+    try:
+        return f"[{host}]" if ipaddress.ip_address(host).version == 6 else host
+    except ValueError:
+        return host

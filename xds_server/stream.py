@@ -1,0 +1,169 @@
+"""One xDS stream's state: its subscriptions, and what to write next. No I/O; time comes in as an argument."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from xds_server.encode import DiscoveryMessage, encode, size_of, to_request
+from xds_server.errors import RefuseStreamError
+from xds_server.ordering import Subscriptions, clusters_changed, next_step
+from xds_server.proxy import Proxy, proxy_of
+from xds_server.resources.names import CDS, EDS
+from xds_server.snapshot import ORDER, Snapshot
+from xds_server.subscription import Changes, Received, Response, Subscription, Transport
+
+MOST_TYPES = 64
+
+
+@dataclass(slots=True)
+class Sent:
+    """When a type was last sent and settled, for the debug pages; seconds since the epoch, 0 for never."""
+
+    sent_at_s: float = 0.0
+    settled_at_s: float = 0.0
+    sent_nonce: str = ""
+    acked_nonce: str = ""
+    sent_version: str = ""
+    acked_version: str = ""
+
+
+class Stream:
+    """A stream of one proxy, of all types (ADS) or of one."""
+
+    def __init__(self, transport: Transport, *, only_type: str | None = None, peer: str = "") -> None:
+        self.transport, self.only_type, self.peer = transport, only_type, peer
+        self.proxy: Proxy | None = None
+        self.subscriptions: dict[str, Subscription] = {}
+        self.sent: dict[str, Sent] = {}
+        self.dirty = asyncio.Event()
+        self._held_since_s: float | None = None
+
+    def __repr__(self) -> str:
+        name = self.proxy.id if self.proxy else "unknown"
+        waiting = ", ".join(s.type_url.rsplit(".", 1)[1] for s in self.subscriptions.values() if s.pending)
+        return f"<{self.transport} stream of {name}{' waiting for ' + waiting if waiting else ''}>"
+
+    # -- in -----------------------------------------------------------------------------------------------------------
+
+    def introduce(self, message: DiscoveryMessage) -> Proxy | None:
+        """Return the proxy at its first request, None later. Raises RefuseStreamError without a node."""
+        if self.proxy is not None:
+            return None  # "only the first request needs a node"; a later, other one changes nothing
+        if not message.HasField("node"):
+            raise RefuseStreamError("node: the first request of a stream must carry it")
+        self.proxy = proxy_of(message.node)
+        return self.proxy
+
+    def receive(
+        self,
+        message: DiscoveryMessage,
+        snapshot: Snapshot | None,
+        all_of_proxy: Sequence[Subscriptions],
+        *,
+        now_s: float,
+    ) -> tuple[str, Received]:
+        """Take a request in; return its type and what it was. Raises RefuseStreamError if it breaks the rules."""
+        type_url = self._type_of(message)
+        subscription = self.subscriptions.get(type_url)
+        if subscription is None:
+            if len(self.subscriptions) >= MOST_TYPES:
+                raise RefuseStreamError(f"type_url: found more than {MOST_TYPES} types on one stream")
+            subscription = self.subscriptions[type_url] = Subscription(type_url, self.transport)
+            self.sent[type_url] = Sent()
+        pending = subscription.pending
+        request = to_request(message)
+        received = subscription.receive(request)
+        if received == "first" and snapshot is not None:
+            subscription.already_has(request.version, snapshot.of(type_url))
+        if pending is not None and subscription.pending is None:
+            self._settled(type_url, pending, accepted=request.error is None, now_s=now_s)
+            if type_url == CDS and request.error is None:
+                send_endpoints_again(pending, all_of_proxy)
+        self.dirty.set()
+        return type_url, received
+
+    def _type_of(self, message: DiscoveryMessage) -> str:
+        type_url: str = message.type_url
+        if self.only_type is None:
+            if not type_url:
+                raise RefuseStreamError("type_url: found nothing, allowed: a type URL (it is required on ADS)")
+            return type_url
+        if type_url not in ("", self.only_type):
+            raise RefuseStreamError(f"type_url: found {type_url[:120]!a}, allowed: {self.only_type}")
+        return self.only_type
+
+    def _settled(self, type_url: str, response: Response, *, accepted: bool, now_s: float) -> None:
+        status = self.sent[type_url]
+        status.settled_at_s = now_s
+        if accepted:
+            status.acked_nonce, status.acked_version = response.nonce, response.version
+
+    # -- out ----------------------------------------------------------------------------------------------------------
+
+    def next_message(
+        self,
+        snapshot: Snapshot,
+        all_of_proxy: Sequence[Subscriptions],
+        *,
+        now_s: float,
+        hold_limit_s: float,
+        largest_bytes: int,
+        on_oversized: Callable[[str, str], None],
+    ) -> tuple[str, Response, bytes] | None:
+        """Return the next response to write and its bytes, computed from the present snapshot, or None."""
+        patient = self._held_since_s is None or now_s - self._held_since_s < hold_limit_s
+        step = next_step(self.subscriptions, all_of_proxy, snapshot, patient=patient)
+        if not step.held:
+            self._held_since_s = None
+        elif self._held_since_s is None:
+            self._held_since_s = now_s
+        if not step:
+            return None
+        subscription = self.subscriptions[step.type_url]
+        changes = step.changes
+        if not subscription.full_state:
+            changes = _first_part(changes, largest_bytes)
+        response = subscription.begin(changes)
+        data = encode(step.type_url, response, self.transport)
+        if len(data) > largest_bytes:
+            on_oversized(step.type_url, response.resources[0].name if response.resources else "")
+        status = self.sent[step.type_url]
+        status.sent_at_s, status.sent_nonce, status.sent_version = now_s, response.nonce, response.version
+        return step.type_url, response, data
+
+    def wake_in_s(self, *, now_s: float, hold_limit_s: float) -> float | None:
+        """Return after how many seconds something that is held goes out all the same; None if nothing is held."""
+        if self._held_since_s is None:
+            return None
+        return max(0.0, self._held_since_s + hold_limit_s - now_s) + 0.001
+
+    def converged(self, snapshot: Snapshot) -> bool:
+        """Whether the client has accepted everything that it asked for."""
+        return all(
+            subscription.pending is None and not subscription.changes(snapshot.of(type_url))
+            for type_url, subscription in self.subscriptions.items()
+            if type_url in ORDER
+        )
+
+
+def send_endpoints_again(response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
+    """Owe the proxy the endpoints of clusters that it just accepted: Envoy warms a changed cluster until they come."""
+    for subscriptions in all_of_proxy:
+        endpoints = subscriptions.get(EDS)
+        if endpoints is not None:
+            endpoints.forced.update(clusters_changed(response.news, endpoints.wants))
+
+
+def _first_part(changes: Changes, largest_bytes: int) -> Changes:
+    """Return as much of ``changes`` as fits into one response; the rest follows when that is ACKed."""
+    if size_of(changes.send) <= largest_bytes:
+        return changes
+    total, count = 0, 0
+    for one in changes.send:
+        total += size_of((one,))
+        if count and total > largest_bytes:
+            break
+        count += 1
+    return replace(changes, send=changes.send[:count], removed=(), missing=())

@@ -1,0 +1,307 @@
+"""What one client wants and has of one resource type on one stream. Pure: no I/O, no clock.
+
+A subscription is a value that requests and responses move forward. Nothing in it depends on what was answered before
+being still queued: what to send is computed from the present resources when it is sent. At most one response is
+un-ACKed, so a stale nonce cannot starve a client. The rules are the xDS protocol's; each is named where it is applied.
+
+    request --> receive_delta / receive_sotw --> (interest, ACK or NACK)
+    resources --> changes() --> begin() --> the stream writes --> the client's ACK --> known
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xds_server.snapshot import WILDCARD_TYPES, Resource, type_version
+
+Transport = Literal["delta", "sotw"]
+WILDCARD = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A discovery request of either transport, reduced to what the rules look at.
+
+    ``subscribe`` holds the whole list of names in state-of-the-world, the additions in delta.
+    """
+
+    subscribe: tuple[str, ...] = ()
+    unsubscribe: tuple[str, ...] = ()
+    nonce: str = ""
+    version: str = ""
+    error: str | None = None
+    initial_versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a client lacks: resources to send, names it holds that are gone, names it asked for that do not exist."""
+
+    send: tuple[Resource, ...] = ()
+    removed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.send or self.removed or self.missing)
+
+
+NO_CHANGES = Changes()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One response on its way, until it is ACKed or NACKed.
+
+    ``resources`` is all that the message carries; ``news`` those of it that the client did not have.
+    """
+
+    nonce: str
+    version: str
+    resources: tuple[Resource, ...]
+    news: tuple[Resource, ...]
+    removed: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+Received = Literal["first", "subscription", "ack", "nack", "stale"]
+
+
+@dataclass(slots=True)
+class Subscription:
+    """One resource type on one stream.
+
+    Attributes
+    ----------
+    wildcard, names:
+        The interest: everything, and (or) these.
+    known:
+        Name to version of what the client has accepted, or said at its start that it has.
+    forced:
+        Names that are owed an answer whatever is known: just subscribed, or to be sent again.
+    rejected:
+        Name to version that the client refused; parked until the resource changes.
+    pending:
+        The response that is not ACKed yet.
+    accepted:
+        State-of-the-world LDS and CDS only: what the client has, since each response must repeat all of it.
+    """
+
+    type_url: str
+    transport: Transport
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    known: dict[str, str] = field(default_factory=dict)
+    forced: set[str] = field(default_factory=set)
+    rejected: dict[str, str] = field(default_factory=dict)
+    pending: Response | None = None
+    accepted: dict[str, Resource] = field(default_factory=dict)
+    last_nonce: str = ""
+    last_error: str = ""
+    nacks: int = 0
+    owes_first_answer: bool = False
+    _started: bool = False
+    _legacy_wildcard: bool = False
+    _sent: int = 0
+    _settled: object = None
+
+    @property
+    def full_state(self) -> bool:
+        """Whether each response must hold all resources of the type ("Grouping Resources into Responses")."""
+        return self.transport == "sotw" and self.type_url in WILDCARD_TYPES
+
+    # -- what the client says -----------------------------------------------------------------------------------------
+
+    def receive(self, request: Request) -> Received:
+        """Take a request in; say what it was."""
+        first, self._started = not self._started, True
+        self._settled = None
+        if self.transport == "delta":
+            return self._receive_delta(request, first=first)
+        return self._receive_sotw(request, first=first)
+
+    def _receive_delta(self, request: Request, *, first: bool) -> Received:
+        # "A spontaneous request" has no nonce and is no ACK; a stale nonce is no ACK either, but its subscription
+        # changes count ("Incremental xDS", "Subscribing to Resources").
+        answer = None if first else self._answered(request)
+        if first:
+            self.known.update(request.initial_versions)
+            if not request.subscribe and self.type_url in WILDCARD_TYPES:
+                self.wildcard = self._legacy_wildcard = True
+            self.owes_first_answer = self.wildcard or WILDCARD in request.subscribe
+            if request.initial_versions:
+                self.owes_first_answer = False  # a reconnecting client waits for nothing
+        for name in request.subscribe:
+            if name == WILDCARD:
+                self.wildcard = True
+            else:
+                self.names.add(name)
+                if name not in request.initial_versions:
+                    self.forced.add(name)
+        for name in request.unsubscribe:
+            self._unsubscribe(name)
+        if first and not self.wildcard:
+            self._forget(set(self.known) - self.names)
+        if answer is not None:
+            return answer
+        if first:
+            return "first"
+        return "stale" if request.nonce and request.nonce != self.last_nonce else "subscription"
+
+    def _unsubscribe(self, name: str) -> None:
+        if name == WILDCARD:
+            self.wildcard = self._legacy_wildcard = False
+            self._forget(set(self.known) | self.forced - self.names)
+        elif name in self.names:
+            self.names.discard(name)
+            if self.wildcard:
+                # "Unsubscribing from Resources": while the wildcard still covers it, the client is told what it is now.
+                self.forced.add(name)
+            else:
+                self._forget({name})
+
+    def _receive_sotw(self, request: Request, *, first: bool) -> Received:
+        if not first and request.nonce != self.last_nonce:
+            return "stale"  # "Resource updates": a stale request is ignored whole; a newer one follows
+        answer = None if first else self._answered(request)
+        wanted = set(request.subscribe)
+        if not wanted and first and self.type_url in WILDCARD_TYPES:
+            self._legacy_wildcard = True
+        if wanted:
+            # Once a client has named resources, naming none means none.
+            self._legacy_wildcard = False
+        self.wildcard = self._legacy_wildcard or WILDCARD in wanted
+        wanted.discard(WILDCARD)
+        added = wanted - self.names
+        gone = self.names - wanted
+        self.names = wanted
+        self.forced |= added
+        if not self.wildcard:
+            self._forget(gone | (set(self.known) - wanted))
+        if first:
+            self.owes_first_answer = self.full_state and (self.wildcard or bool(wanted))
+        if answer is not None and not added and not gone:
+            return answer
+        return "first" if first else answer or "subscription"
+
+    def already_has(self, version: str, resources: Mapping[str, Resource]) -> None:
+        """Note that a reconnecting state-of-the-world wildcard client has exactly these; nothing needs to be sent."""
+        wanted = self.full_state and self.wildcard and not self.names
+        if wanted and version and version == type_version(resources.values()):
+            self.known = {name: one.version for name, one in resources.items()}
+            self.accepted = dict(resources)
+            self.owes_first_answer = False
+
+    def _forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.names:
+                self.known.pop(name, None)
+                self.rejected.pop(name, None)
+                self.accepted.pop(name, None)
+                self.forced.discard(name)
+
+    def _answered(self, request: Request) -> Literal["ack", "nack"] | None:
+        """Settle the pending response if the request answers it."""
+        pending = self.pending
+        if not request.nonce or request.nonce != self.last_nonce:
+            return None
+        if pending is None:
+            if request.error is not None:
+                self.last_error = request.error
+            return None
+        self.pending = None
+        for name in (*pending.removed, *pending.missing):
+            self.known.pop(name, None)
+            self.rejected.pop(name, None)
+            self.accepted.pop(name, None)
+        if request.error is not None:
+            self._rejected(pending, request.error)
+            return "nack"
+        self.last_error = ""
+        for one in pending.resources:
+            if self.wildcard or one.name in self.names:
+                self.known[one.name] = one.version
+                self.rejected.pop(one.name, None)
+                if self.full_state:
+                    self.accepted[one.name] = one
+        return "ack"
+
+    def _rejected(self, pending: Response, error: str) -> None:
+        """Park what the client refused: those that its message names, or else all news of the response."""
+        self.last_error, self.nacks = error, self.nacks + 1
+        named = [one for one in pending.news if one.name in error]
+        for one in named or pending.news:
+            self.rejected[one.name] = one.version
+
+    # -- what the server says -----------------------------------------------------------------------------------------
+
+    def wants(self, name: str) -> bool:
+        """Whether the client is interested in ``name``."""
+        return self.wildcard or name in self.names
+
+    def lacks(self, one: Resource) -> bool:
+        """Whether the client should be sent this resource."""
+        if one.name in self.forced:
+            return True
+        return self.known.get(one.name) != one.version and self.rejected.get(one.name) != one.version
+
+    def changes(self, resources: Mapping[str, Resource]) -> Changes:
+        """Return what the client lacks of ``resources``. O(names of interest), O(1) while nothing has changed."""
+        if resources is self._settled and not self.forced:
+            return NO_CHANGES
+        candidates = resources.keys() | self.forced if self.wildcard else self.names
+        send, missing = [], []
+        for name in candidates:
+            one = resources.get(name)
+            if one is not None:
+                if self.lacks(one):
+                    send.append(one)
+            elif name in self.forced:
+                missing.append(name)
+        removed = [name for name in self.known if name not in resources and name not in self.forced]
+        if not send and not removed and not missing:
+            self._settled = resources
+            return NO_CHANGES
+        send.sort(key=_by_name)
+        return Changes(tuple(send), tuple(sorted(removed)), tuple(sorted(missing)))
+
+    def begin(self, changes: Changes) -> Response:
+        """Return the response for ``changes`` and hold it as pending until the client answers.
+
+        ``changes.removed`` may be empty although names are gone: then they stay with the client for now.
+        """
+        assert self.pending is None
+        self._sent += 1
+        self.last_nonce = f"{self._sent:x}"
+        news = changes.send
+        carried = self._whole_state(changes) if self.full_state else news
+        response = Response(
+            nonce=self.last_nonce,
+            version="" if self.transport == "delta" else type_version(carried),
+            resources=carried,
+            news=news,
+            removed=changes.removed,
+            missing=changes.missing,
+        )
+        self.forced.difference_update(one.name for one in news)
+        self.forced.difference_update(changes.missing)
+        self.owes_first_answer = False
+        self.pending = response
+        return response
+
+    def _whole_state(self, changes: Changes) -> tuple[Resource, ...]:
+        """Return all that a full-state response must repeat: the new and the accepted, also what must not go yet."""
+        whole = {name: one for name, one in self.accepted.items() if name not in changes.removed}
+        whole.update((one.name, one) for one in changes.send)
+        return tuple(sorted(whole.values(), key=_by_name))
+
+    def drop_silently(self, removed: Iterable[str]) -> None:
+        """Forget names that are gone where the transport has no word for it (state-of-the-world EDS and RDS)."""
+        for name in removed:
+            self.known.pop(name, None)
+            self.rejected.pop(name, None)
+
+
+def _by_name(one: Resource) -> str:
+    return one.name
