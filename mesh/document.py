@@ -10,26 +10,44 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
-from mesh.errors import BadInputError, one_line
+from mesh.errors import NO_SUCH_KEY, BadInputError, Told
 
 T = TypeVar("T")
 ABSENT: Any = object()
+# PyYAML's own constructors let their slips through: ``!!int ""`` is an IndexError, ``!!bool x`` a KeyError,
+# ``!!timestamp x`` an AttributeError, a date past the year 9999 an OverflowError.
+_CANNOT_READ = (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError, LookupError, AttributeError)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML's safe subset, with a repeated key as an error instead of the last one winning."""
+    """YAML's safe subset, with errors where YAML would be silently lenient or ambiguous."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping; a repeated key is an error instead of the last one winning."""
         seen = set()
         for key_node, _ in node.value:
             if isinstance(key_node, yaml.ScalarNode):
                 if key_node.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"key {key_node.value!r} twice", problem_mark=key_node.start_mark
-                    )
+                    raise _problem(f"key {key_node.value!r} twice", key_node)
                 seen.add(key_node.value)
         result: dict[Any, Any] = super().construct_mapping(node, deep)
         return result
+
+    def construct_number(self, node: yaml.ScalarNode) -> int | float:
+        """Return the number; 010, 1_000 and 1:30 mean other things in YAML 1.1 than in 1.2 and are refused."""
+        if re.search(r"[:_]|^[-+]?0[0-9]", node.value):
+            raise _problem(f"number {node.value!r}, which YAML 1.1 and 1.2 read differently", node)
+        is_float = node.tag.endswith(":float")
+        result: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
+        return result
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
+
+
+def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
 
 
 def load_document(text: str) -> object:
@@ -38,18 +56,26 @@ def load_document(text: str) -> object:
     Raises
     ------
     BadInputError
-        for text that is neither, a repeated key, or a JSON NaN or Infinity.
+        for text that is neither, a repeated key, a number that YAML versions read differently, or a JSON NaN or
+        Infinity.
+
+    Examples
+    --------
+    >>> load_document("{nodes: [{name: n1}]}")
+    {'nodes': [{'name': 'n1'}]}
     """
     try:
         if text.lstrip().startswith("{"):
             return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except BadInputError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, BadInputError) or _is_json(text):
-            raise BadInputError("", "JSON that cannot be read: " + one_line(str(error)), "valid JSON") from error
+        if _is_json(text):
+            raise BadInputError("", Told(f"JSON that cannot be read: {error}"), "valid JSON") from error
     try:
         return yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError, KeyError, AttributeError) as error:
-        raise BadInputError("", "text that cannot be read: " + _yaml_problem(error), "YAML or JSON") from error
+    except _CANNOT_READ as error:
+        raise BadInputError("", Told("text that cannot be read: " + _reason(error)), "YAML or JSON") from error
 
 
 def _is_json(text: str) -> bool:
@@ -57,23 +83,25 @@ def _is_json(text: str) -> bool:
     return re.match(r'\s*\{\s*("|\})', text) is not None
 
 
-def _yaml_problem(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return one_line(f"line {error.problem_mark.line + 1}: {error.problem}")[:200]
-    return one_line(str(error))[:200] or type(error).__name__
+        return f"line {error.problem_mark.line + 1}: {error.problem}"
+    if isinstance(error, (yaml.YAMLError, ValueError)):
+        return str(error)
+    return "a value that does not fit its tag, or nesting without end"
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result: dict[str, object] = {}
     for key, value in pairs:
         if key in result:
-            raise BadInputError("", f"key {key!r} twice", "each key once")
+            raise BadInputError("", Told(f"key {key!r} twice"), "each key once")
         result[key] = value
     return result
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise BadInputError("", name, "finite numbers")
+    raise BadInputError("", Told(name), "finite numbers")
 
 
 class Fields:
@@ -92,13 +120,14 @@ class Fields:
         return key in self.value
 
     def at(self, key: str) -> str:
+        """Return the path of ``key``, for a message."""
         return f"{self.path}.{key}" if self.path else key
 
     def take(self, key: str, read: Callable[[object, str], T], default: T = ABSENT) -> T:
         """Return ``read(value, path)``, or ``default`` where the key is absent; raise where there is no default."""
         if key not in self.value:
             if default is ABSENT:
-                raise BadInputError(self.at(key), "no such key", "it is required")
+                raise BadInputError(self.at(key), NO_SUCH_KEY, "it is required")
             return default
         return read(self.value[key], self.at(key))
 
@@ -108,6 +137,7 @@ class Fields:
 
 
 def read_list(value: object, path: str, read: Callable[[object, str], T]) -> list[T]:
+    """Return ``read(item, path[index])`` for each item of a list; anything else is refused."""
     if not isinstance(value, list):
         raise BadInputError(path, value, "a list")
     return [read(item, f"{path}[{index}]") for index, item in enumerate(value)]

@@ -9,7 +9,8 @@ import ipaddress
 from collections.abc import Mapping, Sequence
 
 from mesh.document import Fields, integer, load_document, matching, number, one_of
-from mesh.errors import BadInputError
+from mesh.errors import NO_SUCH_KEY, BadInputError
+from mesh.listeners import refuse_clashes
 from mesh.policy import UNMANAGED, Policy, parse_policy
 from mesh.topology import (
     PROTOCOLS,
@@ -27,7 +28,6 @@ from mesh.topology import (
 )
 
 API_VERSION = "askew.mesh/v1"
-PROMETHEUS_PORT = 15090
 
 _label = matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower-case letters, digits and dashes, at most 63")
 _name = matching(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,251}[A-Za-z0-9])?", "letters, digits, dots, dashes, at most 253")
@@ -65,6 +65,7 @@ def parse_mesh_file(text: str) -> Topology:
     if "calls" in top:
         calls = top.items("calls", lambda value, path: _call(value, path, known))
     topology = Topology(nodes=nodes, services=services, calls=calls)
+    refuse_clashes(topology)
     rates = top.items("rates", lambda value, path: _client_rate(value, path, topology), ())
     _refuse_twice([f"{rate.client} to {rate.service}" for rate in rates], "rates[{}]", "rate of")
     return Topology(nodes=nodes, services=services, calls=calls, rates=rates)
@@ -130,7 +131,7 @@ def _port_of(fields: Fields, *, name: str) -> Port:
     protocol: Protocol = fields.take("protocol", one_of(PROTOCOLS), "http")
     outbound_port = fields.take("outbound_port", _port, 0)
     if protocol == "tcp" and not outbound_port:
-        raise BadInputError(fields.at("outbound_port"), "no such key", "a port, where clients' sidecars listen for it")
+        raise BadInputError(fields.at("outbound_port"), NO_SUCH_KEY, "a port, where clients' sidecars listen for it")
     if protocol != "tcp" and outbound_port:
         raise BadInputError(fields.at("outbound_port"), outbound_port, "only with protocol tcp")
     return Port(number=fields.take("port", _port), protocol=protocol, name=name, outbound_port=outbound_port)
@@ -144,16 +145,15 @@ def _container(
     node = NodeName(fields.take("node", _name))
     if node not in nodes:
         raise BadInputError(fields.at("node"), node, "a name in nodes: " + _few(sorted(nodes)))
-    own_ports = {port.number: port.number for port in ports} | _port_map(fields, "port", "ports", ports)
     return Container(
         name=ContainerName(fields.take("name", _name)),
         service=service,
         node=node,
         address=fields.take("address", _address),
-        ports=own_ports,
-        app_ports=_app_ports(fields, ports, own_ports),
+        ports={port.number: port.number for port in ports} | _port_map(fields, "port", "ports", ports),
+        app_ports=_port_map(fields, "app_port", "app_ports", ports),
         capacity=fields.take("capacity", _capacity, 1.0),
-        outbound_port=_outbound_port(fields, own_ports),
+        outbound_port=fields.take("outbound_port", _port, 15001),
     )
 
 
@@ -169,25 +169,10 @@ def _port_map(fields: Fields, single: str, several: str, ports: tuple[Port, ...]
     if several not in fields:
         return {}
     by_name = {port.name: port.number for port in ports if port.name}
+    if not by_name:
+        raise BadInputError(fields.at(several), fields.value[several], "only where the service has named ports")
     inner = Fields(fields.value[several], fields.at(several), allowed=tuple(by_name))
     return {by_name[name]: inner.take(name, _port) for name in inner.value}
-
-
-def _app_ports(fields: Fields, ports: tuple[Port, ...], own_ports: Mapping[int, int]) -> dict[int, int]:
-    app_ports = _port_map(fields, "app_port", "app_ports", ports)
-    for number_, app_port in app_ports.items():
-        if app_port in own_ports.values():
-            key = "app_port" if "app_port" in fields else "app_ports"
-            allowed = f"a port other than the sidecar's own {own_ports[number_]} on that address"
-            raise BadInputError(fields.at(key), app_port, allowed)
-    return app_ports
-
-
-def _outbound_port(fields: Fields, own_ports: Mapping[int, int]) -> int:
-    outbound_port = fields.take("outbound_port", _port, 15001)
-    if outbound_port in own_ports.values() or outbound_port == PROMETHEUS_PORT:
-        raise BadInputError(fields.at("outbound_port"), outbound_port, "a port that nothing else uses on that address")
-    return outbound_port
 
 
 def _address(value: object, path: str) -> str:
@@ -227,6 +212,8 @@ def _client_rate(value: object, path: str, topology: Topology) -> ClientRate:
         raise BadInputError(fields.at("client"), client, "a container of this file")
     if service not in topology.service_by_name:
         raise BadInputError(fields.at("service"), service, "a service of this file")
+    if not topology.service_by_name[service].ports:
+        raise BadInputError(fields.at("service"), service, "a service that has a port")
     called = topology.servers_of[topology.container_by_name[client].service]
     if service not in called:
         raise BadInputError(fields.at("service"), service, "a service that the client calls: " + _few(sorted(called)))
@@ -234,25 +221,21 @@ def _client_rate(value: object, path: str, topology: Topology) -> ClientRate:
 
 
 def _check_unique(services: Sequence[Service]) -> None:
-    """Refuse a second service, container or address of one name, and a TCP outbound port that two services share."""
+    """Refuse a second service, container or address of one name."""
     _refuse_twice([service.name for service in services], "services[{}].name", "service")
     containers: dict[str, str] = {}
     addresses: dict[str, str] = {}
-    outbound: dict[int, str] = {}
     for i, service in enumerate(services):
         for j, container in enumerate(service.containers):
             path = f"services[{i}].containers[{j}]"
             _refuse_second(containers, container.name, f"{path}.name")
             _refuse_second(addresses, container.address, f"{path}.address")
-        for port in service.ports:
-            if port.outbound_port:
-                _refuse_second(outbound, port.outbound_port, f"services[{i}].outbound_port")
 
 
-def _refuse_second(seen: dict[object, str] | dict[str, str] | dict[int, str], value: object, path: str) -> None:
+def _refuse_second(seen: dict[str, str], value: str, path: str) -> None:
     if value in seen:
-        raise BadInputError(path, value, f"a value used once in the file (also at {seen[value]})")  # type: ignore[index]
-    seen[value] = path  # type: ignore[index]
+        raise BadInputError(path, value, f"a value used once in the file (also at {seen[value]})")
+    seen[value] = path
 
 
 def _refuse_twice(values: Sequence[object], path: str, what: str) -> None:

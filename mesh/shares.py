@@ -21,14 +21,15 @@ class Shares:
     Attributes
     ----------
     clients, endpoints:
-        Names of the rows and columns.
+        Names of the rows and columns, each once.
     fractions:
         float64, shape ``(clients, endpoints)``; entries >= 0; a row sums to 1, or to 0 where no endpoint is left.
+        The array is taken over, not copied: it becomes read-only.
 
     Raises
     ------
     MeshError
-        for a wrong shape, a negative or non-finite entry, or a row that sums to neither 0 nor 1.
+        for a wrong shape, a name twice, a negative or non-finite entry, or a row that sums to neither 0 nor 1.
     """
 
     clients: tuple[ContainerName, ...]
@@ -39,6 +40,9 @@ class Shares:
         shape = (len(self.clients), len(self.endpoints))
         if self.fractions.shape != shape:
             raise MeshError(f"shares have shape {self.fractions.shape}, expected {shape}")
+        for names in (self.clients, self.endpoints):
+            if len(set(names)) != len(names):
+                raise MeshError("shares name a client or an endpoint twice")
         if not np.isfinite(self.fractions).all() or (self.fractions < 0).any():
             raise MeshError("shares hold a negative or non-finite entry")
         sums = self.fractions.sum(axis=1)

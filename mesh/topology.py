@@ -150,7 +150,7 @@ class Topology:
 
     @cached_property
     def servers_of(self) -> Mapping[ServiceName, tuple[ServiceName, ...]]:
-        """Which services each service calls, in the order of the source, each once; never itself by default."""
+        """Which services each service calls, in source order, each once; all, itself too, where ``calls`` is None."""
         if self.calls is None:
             everyone = tuple(service.name for service in self.services)
             return dict.fromkeys(everyone, everyone)
