@@ -1,0 +1,111 @@
+"""The plan of a whole mesh: one traffic problem for each managed service port, what stands kept where it should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from allocators.problem import Standing, SteeredRouting, problem_for
+from allocators.traffic_plan import TrafficPlan, allocate_traffic
+from mesh.picture import ClientRates, Picture
+from mesh.plan import Plan, ServicePlan
+from mesh.policy import Programming
+from mesh.shares import Shares
+from mesh.topology import Port, Service, ServicePort, Topology
+
+
+@dataclass(frozen=True)
+class PlanMemory:
+    """What the next plan must know of the last: the plan itself, and what each solve was solved for."""
+
+    plan: Plan = field(default_factory=Plan)
+    standing: Mapping[ServicePort, Standing] = field(default_factory=dict)
+
+
+def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple[Plan, PlanMemory]:
+    """Return the plan for a picture, and what to remember of it.
+
+    A service port gets a plan where its routing is not ``off``, its mode not ``off``, and it has clients and endpoints;
+    in mode ``observe`` the plan is computed and shown but not applied. A service plan that says the same as the last
+    one *is* the last one, so that an edge sees by identity that nothing is to be done.
+    """
+    services: dict[ServicePort, ServicePlan] = {}
+    standing: dict[ServicePort, Standing] = {}
+    for service in topology.services:
+        if not _steered(topology, service):
+            continue
+        for port in service.ports:
+            service_port = service.service_port(port)
+            rates = picture.client_rates[service_port]
+            solved = _solve(topology, service, rates, memory.standing.get(service_port))
+            standing[service_port] = solved.standing
+            new = _service_plan(topology, service, port, rates, solved)
+            old = memory.plan.services.get(service_port)
+            services[service_port] = old if old is not None and _same(old, new) else new
+    generation = memory.plan.generation
+    if not _all_same(services, memory.plan.services):
+        generation += 1
+    plan = Plan(generation=generation, services=services)
+    return plan, PlanMemory(plan=plan, standing=standing)
+
+
+def _steered(topology: Topology, service: Service) -> bool:
+    policy = service.policy
+    wanted = policy.routing != "off" and policy.mode != "off"
+    return wanted and bool(service.containers) and bool(topology.clients_of[service.name])
+
+
+def _solve(topology: Topology, service: Service, rates: ClientRates, standing: Standing | None) -> TrafficPlan:
+    policy = service.policy
+    routing = policy.routing
+    assert routing != "off"
+    steered: SteeredRouting = routing
+    problem = problem_for(topology, service.name, rates=rates.requests_per_s, standing=standing)
+    return allocate_traffic(
+        problem,
+        routing=steered,
+        strategy=policy.strategy,
+        connections=policy.connections,
+        max_overload=policy.max_overload,
+    )
+
+
+def _service_plan(
+    topology: Topology, service: Service, port: Port, rates: ClientRates, solved: TrafficPlan
+) -> ServicePlan:
+    clients = tuple(client.name for client in topology.clients_of[service.name])
+    endpoints = tuple(endpoint.name for endpoint in service.containers)
+    return ServicePlan(
+        service_port=service.service_port(port),
+        shares=Shares(clients, endpoints, solved.fractions),
+        client_rates=rates.requests_per_s,
+        targets=dict(zip(endpoints, solved.targets.tolist(), strict=True)),
+        local_share=solved.local_share,
+        cross_node_share=solved.cross_node_share,
+        lower_bound_cross_node_share=solved.lower_bound_cross_node_share,
+        programming=_programming(service, port),
+        reason=f"{solved.reason} Client rates: {rates.method}.",
+        applied=service.policy.mode == "apply",
+    )
+
+
+def _programming(service: Service, port: Port) -> Programming:
+    """TCP always has endpoint weights: a weight in a TCP listener would drain its connections."""
+    if port.protocol == "tcp":
+        return "endpoint-weights"
+    return service.policy.programming or "weighted-clusters"
+
+
+def _same(old: ServicePlan, new: ServicePlan) -> bool:
+    return (
+        old.shares.same_as(new.shares)
+        and old.client_rates == new.client_rates
+        and np.allclose(list(old.targets.values()), list(new.targets.values()), rtol=1e-12)
+        and (old.programming, old.applied, old.reason) == (new.programming, new.applied, new.reason)
+    )
+
+
+def _all_same(new: Mapping[ServicePort, ServicePlan], old: Mapping[ServicePort, ServicePlan]) -> bool:
+    return new.keys() == old.keys() and all(new[key] is old[key] for key in new)

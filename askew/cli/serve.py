@@ -1,0 +1,64 @@
+"""``askew serve``: the control plane."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from dataclasses import replace
+
+from askew.cli.addresses import host_and_port
+from askew.cli.input_file import parse_file, read_text
+from askew.control_plane import ControlPlane
+from askew.errors import CommandError
+from askew.settings import ServeSettings, compose
+from mesh.errors import BadInputError, one_line
+from mesh.mesh_file import parse_mesh_file
+
+HELP = "run the control plane"
+WHOLE_STOP_S = 4.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file (YAML or JSON), hot-reloaded")
+    parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
+    parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, help="xDS over gRPC (127.0.0.1:18000)")
+    parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18080)")
+    parser.add_argument("--check", action="store_true", help="only read the input; exit 0 or 2")
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = _settings(args)
+    if args.check:
+        parse_file(args.mesh, parse_mesh_file)
+        return 0
+    try:
+        asyncio.run(_serve(args.mesh, settings))
+    except* CommandError as group:
+        raise group.exceptions[0] from None
+    return 0
+
+
+def _settings(args: argparse.Namespace) -> ServeSettings:
+    text = None if args.config is None else read_text(args.config)
+    try:
+        settings = compose(file_text=text, environment=os.environ)
+    except BadInputError as error:
+        raise CommandError(one_line(f"{args.config}: {error}")) from error
+    if args.xds is not None:
+        settings = replace(settings, xds=replace(settings.xds, host=args.xds[0], port=args.xds[1]))
+    if args.http is not None:
+        settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
+    return settings
+
+
+async def _serve(mesh_file: str, settings: ServeSettings) -> None:
+    """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
+    plane = asyncio.create_task(ControlPlane(mesh_file, settings).run(), name="control-plane")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, plane.cancel)
+    with suppress(asyncio.CancelledError):
+        await plane

@@ -1,0 +1,154 @@
+"""The control plane's composition root: read it from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from askew import debug_pages
+from askew.control_loop import Memory, tick
+from askew.errors import CommandError
+from askew.guard import guarded
+from askew.mesh_source import MeshFileSource
+from askew.settings import ServeSettings
+from mesh.picture import Picture
+from mesh.plan import Plan
+from mesh.telemetry import Telemetry
+from mesh.topology import Topology
+from xds_server.debug import pages
+from xds_server.errors import CannotListenError
+from xds_server.metrics import XdsMetrics
+from xds_server.proxy import Proxy
+from xds_server.resources.client_config import ClientConfigs
+from xds_server.server import XdsServer
+from xds_server.snapshot import Snapshot
+from xds_server.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class LoopMetrics:
+    """What the control loop tells Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.plan_seconds = Histogram("askew_plan_seconds", "Time to compute a plan.", registry=registry)
+        self.tick_seconds = Histogram("askew_tick_seconds", "Time of a whole tick.", registry=registry)
+        self.cross_node_share = Gauge(
+            "askew_cross_node_share",
+            "Part of requests that leave their node, as planned.",
+            ["service"],
+            registry=registry,
+        )
+        self.connections = Gauge(
+            "askew_connections", "Client and endpoint pairs that carry requests.", ["service"], registry=registry
+        )
+        self.source_errors = Counter(
+            "askew_source_errors", "Input that was refused or could not be had.", ["source"], registry=registry
+        )
+
+
+class ControlPlane:
+    """``askew serve --mesh``: the mesh file in, shares over xDS out."""
+
+    def __init__(self, mesh_file: str, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.registry = CollectorRegistry()
+        self.metrics = LoopMetrics(self.registry)
+        self.source = MeshFileSource(mesh_file, poll_s=settings.source.poll_s, on_change=self._mesh_changed)
+        self.source.on_error = self.metrics.source_errors.labels("mesh-file").inc
+        self.topology = Topology()
+        self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
+        self.configs = ClientConfigs(self.topology, self.plan)
+        self.store = Store(self._snapshot_of)
+        self.xds = XdsServer(self.store, settings.xds, XdsMetrics(self.registry))
+        self.ready = False
+        self.http_port = 0
+        self._due = asyncio.Event()
+
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until cancelled. Raises CommandError for a bad mesh file or a port that is not to be had."""
+        self.topology = self.source.load()
+        self._tick()
+        try:
+            await self.xds.start()
+        except CannotListenError as error:
+            raise CommandError(str(error), exit_code=1) from error
+        http = await self._start_http()
+        try:
+            async with asyncio.TaskGroup() as parts:
+                parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
+                parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
+                parts.create_task(guarded("control loop", self._loop()), name="control-loop")
+                self.ready = True
+                log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
+                on_ready()
+        finally:
+            self.ready = False
+            await http.cleanup()
+
+    # -- one tick -----------------------------------------------------------------------------------------------------
+
+    async def _loop(self) -> None:
+        """Tick at once when the mesh has changed (debounced), and every ``tick_s`` otherwise."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.loop.tick_s):
+                    await self._due.wait()
+                    await asyncio.sleep(self.settings.loop.debounce_s)
+            self._due.clear()
+            self._tick()
+
+    def _tick(self) -> None:
+        started_s = time.perf_counter()
+        topology = self.source.topology or self.topology
+        self.memory, self.picture, plan = tick(self.memory, topology, Telemetry(time_s=time.time()))
+        self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
+        if plan is not self.plan or topology is not self.topology:
+            self._apply(topology, plan)
+        self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
+
+    def _apply(self, topology: Topology, plan: Plan) -> None:
+        changed = plan.generation != self.plan.generation or topology is not self.topology
+        self.topology, self.plan = topology, plan
+        if not changed:
+            return
+        self.configs = ClientConfigs(topology, plan, predecessor=self.configs)
+        self.store.apply(self._snapshot_of)
+        self.metrics.cross_node_share.clear()
+        self.metrics.connections.clear()
+        for service_port, service_plan in plan.services.items():
+            self.metrics.cross_node_share.labels(str(service_port)).set(service_plan.cross_node_share)
+            self.metrics.connections.labels(str(service_port)).set(service_plan.shares.connections)
+
+    def _mesh_changed(self, _: Topology) -> None:
+        self._due.set()
+
+    def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+        container = self.topology.container_by_proxy_id.get(proxy.workload_id)
+        if container is None:
+            return None  # a stranger, or a container that has just gone: it keeps what it has
+        return self.configs.snapshot(container, inbound=proxy.metadata.get("ASKEW_INBOUND") != "bootstrap")
+
+    # -- the HTTP port ------------------------------------------------------------------------------------------------
+
+    async def _start_http(self) -> web.AppRunner:
+        routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store)]
+        app = web.Application()
+        app.add_routes([*routes, *debug_pages.index_routes(routes)])
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        host, port = self.settings.http.host, self.settings.http.port
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise CommandError(f"--http: cannot listen on {host}:{port}: {error.strerror}", exit_code=1) from error
+        self.http_port = runner.addresses[0][1]
+        return runner

@@ -1,0 +1,144 @@
+"""Pages that join what the rooms know: health, metrics, allocation, plan, sources. JSON; unknown names are a 404."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from mesh.plan import ServicePlan
+from mesh.topology import Service, ServicePort
+
+if TYPE_CHECKING:
+    from askew.control_plane import ControlPlane
+
+
+def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDef]:
+    """Return the routes that the control plane itself answers."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(_: web.Request) -> web.Response:
+        if plane.ready:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "starting"}, status=503)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def allocationz(request: web.Request) -> web.Response:
+        return _allocation(plane, request)
+
+    async def plan(_: web.Request) -> web.Response:
+        services = {str(key): service_plan_json(value) for key, value in plane.plan.services.items()}
+        return web.json_response({"generation": plane.plan.generation, "services": services})
+
+    async def sourcez(_: web.Request) -> web.Response:
+        return web.json_response({"sources": [source_json(plane)]})
+
+    return [
+        web.get("/healthz", healthz),
+        web.get("/readyz", readyz),
+        web.get("/metrics", metrics),
+        web.get("/debug/allocationz", allocationz),
+        web.get("/debug/plan", plan),
+        web.get("/debug/sourcez", sourcez),
+    ]
+
+
+def index_routes(others: Sequence[web.RouteDef]) -> list[web.RouteDef]:
+    """Return ``/`` and ``/debug/``: the list of all pages."""
+    paths = sorted(route.path for route in others if route.method == "GET")
+
+    async def index(_: web.Request) -> web.Response:
+        return web.json_response({"pages": paths})
+
+    return [web.get("/", index), web.get("/debug/", index)]
+
+
+def service_plan_json(plan: ServicePlan) -> dict[str, Any]:
+    """Return a service plan in the shape of ``/debug/allocationz``."""
+    return {
+        "service": plan.service_port.service,
+        "port": plan.service_port.port,
+        "clients": list(plan.shares.clients),
+        "endpoints": list(plan.shares.endpoints),
+        "shares": plan.shares.fractions.tolist(),
+        "client_rates": [plan.client_rates.get(client, 0.0) for client in plan.shares.clients],
+        "targets": [plan.targets[endpoint] for endpoint in plan.shares.endpoints],
+        "cross_node_share": plan.cross_node_share,
+        "lower_bound_cross_node_share": plan.lower_bound_cross_node_share,
+        "local_share": plan.local_share,
+        "connections": plan.shares.connections,
+        "unsteered": dict(plan.unsteered),
+        "managed": True,
+        "applied": plan.applied,
+        "programming": plan.programming,
+        "reason": plan.reason,
+    }
+
+
+def source_json(plane: ControlPlane) -> dict[str, Any]:
+    status = plane.source.status
+    return {
+        "kind": status.kind,
+        "name": status.name,
+        "ok": not status.error,
+        "error": status.error,
+        "loads": status.loads,
+        "refusals": status.refusals,
+        "loaded_at_s": status.loaded_at_s,
+    }
+
+
+def _allocation(plane: ControlPlane, request: web.Request) -> web.Response:
+    wanted = request.query.get("service", "")
+    names = plane.topology.service_by_name
+    if not wanted:
+        return web.json_response([_service_json(plane, service) for service in names.values() if service.ports])
+    name, _, port = wanted.partition(":")
+    service = names.get(name) or names.get(f"{name}.default")  # type: ignore[call-overload]
+    if service is None or not service.ports:
+        return web.json_response(
+            {"error": f"service: found {wanted!r}, allowed: a service that has a port"}, status=404
+        )
+    if port and port not in {str(known.number) for known in service.ports}:
+        allowed = ", ".join(str(known.number) for known in service.ports)
+        return web.json_response({"error": f"service: found port {port!r}, allowed: {allowed}"}, status=404)
+    return web.json_response(_service_json(plane, service, int(port) if port else None))
+
+
+def _service_json(plane: ControlPlane, service: Service, port: int | None = None) -> dict[str, Any]:
+    service_port = ServicePort(service.name, port or service.ports[0].number)
+    plan = plane.plan.services.get(service_port)
+    return service_plan_json(plan) if plan is not None else _unmanaged_json(plane, service, service_port)
+
+
+def _unmanaged_json(plane: ControlPlane, service: Service, service_port: ServicePort) -> dict[str, Any]:
+    """Return what Envoy does with a service that Askew leaves alone: equal shares over all endpoints."""
+    clients, endpoints = plane.topology.clients_of[service.name], service.containers
+    m = len(endpoints)
+    rates = plane.picture.client_rates[service_port].requests_per_s
+    total = sum(rates.values())
+    pairs = [(rates[c.name], c.node == e.node) for c in clients for e in endpoints]
+    local = sum(rate for rate, same in pairs if same) / (m * total) if m and total else 1.0
+    why = "it has no endpoints" if not m else "nobody calls it" if not clients else "askew.mesh/routing is off"
+    return {
+        "service": service.name,
+        "port": service_port.port,
+        "clients": [client.name for client in clients],
+        "endpoints": [endpoint.name for endpoint in endpoints],
+        "shares": [[1 / m] * m for _ in clients] if m else [[] for _ in clients],
+        "client_rates": [rates[client.name] for client in clients],
+        "targets": [total / m] * m if m else [],
+        "cross_node_share": 1.0 - local,
+        "local_share": local,
+        "connections": len(clients) * m,
+        "managed": False,
+        "applied": False,
+        "reason": f"Not managed ({why}): all endpoints, equal weights.",
+    }

@@ -1,0 +1,129 @@
+"""Settings of the control plane: flags, then ``ASKEW_<SECTION>_<KEY>``, then the file. Composed once, at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from askew.errors import CommandError
+from mesh.document import load_document
+from mesh.errors import BadInputError, one_line, shown
+from xds_server.settings import XdsSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The HTTP port: debug pages, metrics, health."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on; loopback, because the debug pages tell all."""
+
+    port: int = 18080
+    """TCP port; 0 takes a free one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """The control loop."""
+
+    tick_s: float = 5.0
+    """Seconds between two ticks (Imbres shifts load every 5 s)."""
+
+    debounce_s: float = 0.1
+    """A change of the mesh waits this long for others to come with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSettings:
+    """The mesh file as a source."""
+
+    poll_s: float = 0.05
+    """How often the mesh file is looked at; a change is on the wire within a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """All settings of ``askew serve``, by section."""
+
+    xds: XdsSettings = field(default_factory=XdsSettings)
+    http: HttpSettings = field(default_factory=HttpSettings)
+    loop: LoopSettings = field(default_factory=LoopSettings)
+    source: SourceSettings = field(default_factory=SourceSettings)
+
+
+def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:
+    """Return the settings of a file's text (or none) and an environment; flags are laid over it by the caller.
+
+    Raises
+    ------
+    BadInputError
+        for an unknown section or key of the file, or a value of the wrong kind.
+    CommandError
+        for a value of the environment.
+    """
+    sections = _sections(file_text)
+    settings = ServeSettings()
+    for section in fields(ServeSettings):
+        current = getattr(settings, section.name)
+        current = _from_file(current, section.name, sections.get(section.name, {}))
+        current = _from_environment(current, section.name, environment)
+        settings = replace(settings, **{section.name: current})
+    return settings
+
+
+def _sections(file_text: str | None) -> dict[str, Any]:
+    document = {} if file_text is None else load_document(file_text)
+    if document is None:
+        return {}
+    names = [section.name for section in fields(ServeSettings)]
+    if not isinstance(document, dict):
+        raise BadInputError("", document, "a mapping with the sections " + ", ".join(names))
+    for name in document:
+        if name not in names:
+            raise BadInputError(str(name), name, "the sections " + ", ".join(names))
+    return document
+
+
+def _from_file(current: T, section: str, values: object) -> T:
+    known = {f.name: f for f in fields(current)}  # type: ignore[arg-type]
+    if not isinstance(values, dict):
+        raise BadInputError(section, values, "a mapping with the keys " + ", ".join(known))
+    for key, value in values.items():
+        if key not in known:
+            raise BadInputError(f"{section}.{key}", key, "the keys " + ", ".join(known))
+        default = getattr(current, key)
+        fits = isinstance(value, type(default)) or (isinstance(default, float) and isinstance(value, int))
+        if not fits or isinstance(value, bool) or _out_of_range(value):
+            raise BadInputError(f"{section}.{key}", value, _allowed(default))
+        current = replace(current, **{key: type(default)(value)})  # type: ignore[type-var]
+    return current
+
+
+def _from_environment(current: T, section: str, environment: Mapping[str, str]) -> T:
+    for known in fields(current):  # type: ignore[arg-type]
+        name = f"ASKEW_{section}_{known.name}".upper()
+        if name not in environment:
+            continue
+        default = getattr(current, known.name)
+        try:
+            value = type(default)(environment[name])
+        except ValueError:
+            value = None
+        if value is None or _out_of_range(value):
+            allowed = _allowed(default)
+            raise CommandError(one_line(f"{name}: found {shown(environment[name])}, allowed: {allowed}"))
+        current = replace(current, **{known.name: value})  # type: ignore[type-var]
+    return current
+
+
+def _out_of_range(value: object) -> bool:
+    return isinstance(value, (int, float)) and not 0 <= value < 1e15
+
+
+def _allowed(default: object) -> str:
+    if isinstance(default, int):
+        return "an integer >= 0"
+    return "a number >= 0" if isinstance(default, float) else "a string"
