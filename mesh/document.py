@@ -14,8 +14,8 @@ from mesh.errors import NO_SUCH_KEY, BadInputError, Told
 
 T = TypeVar("T")
 ABSENT: Any = object()
-# PyYAML's own constructors let their slips through: ``!!int ""`` is an IndexError, ``!!bool x`` a KeyError,
-# ``!!timestamp x`` an AttributeError, a date past the year 9999 an OverflowError.
+# PyYAML lets its constructors' slips through: ``!!int ""`` is an IndexError, ``!!bool x`` a KeyError, ``!!timestamp x``
+# an AttributeError.
 _CANNOT_READ = (yaml.YAMLError, ValueError, RecursionError, OverflowError, TypeError, LookupError, AttributeError)
 
 
@@ -28,7 +28,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         for key_node, _ in node.value:
             if isinstance(key_node, yaml.ScalarNode):
                 if key_node.value in seen:
-                    raise _problem(f"key {key_node.value!r} twice", key_node)
+                    raise _refused(f"key {key_node.value!r} twice", key_node, "each key once")
                 seen.add(key_node.value)
         result: dict[Any, Any] = super().construct_mapping(node, deep)
         return result
@@ -36,7 +36,8 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     def construct_number(self, node: yaml.ScalarNode) -> int | float:
         """Return the number; 010, 1_000 and 1:30 mean other things in YAML 1.1 than in 1.2 and are refused."""
         if re.search(r"[:_]|^[-+]?0[0-9]", node.value):
-            raise _problem(f"number {node.value!r}, which YAML 1.1 and 1.2 read differently", node)
+            found = f"{node.value!r}, which YAML 1.1 and 1.2 read differently"
+            raise _refused(found, node, "a plain decimal number, or text in quotes")
         is_float = node.tag.endswith(":float")
         result: int | float = self.construct_yaml_float(node) if is_float else self.construct_yaml_int(node)
         return result
@@ -46,8 +47,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_number)
 
 
-def _problem(text: str, node: yaml.Node) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=text, problem_mark=node.start_mark)
+def _refused(found: str, node: yaml.Node, allowed: str) -> BadInputError:
+    return BadInputError("", Told(f"line {node.start_mark.line + 1}: {found}"), allowed)
 
 
 def load_document(text: str) -> object:
@@ -74,6 +75,8 @@ def load_document(text: str) -> object:
             raise BadInputError("", Told(f"JSON that cannot be read: {error}"), "valid JSON") from error
     try:
         return yaml.load(text, Loader=_Loader)
+    except BadInputError:
+        raise
     except _CANNOT_READ as error:
         raise BadInputError("", Told("text that cannot be read: " + _reason(error)), "YAML or JSON") from error
 

@@ -70,6 +70,6 @@ def _refuse_clash(container: Container, bounds: list[Bound]) -> None:
     seen = {PROMETHEUS_PORT: "the sidecar's Prometheus statistics"}
     for bound in bounds:
         if bound.port in seen:
-            allowed = f"a port that nothing else on {container.address} uses ({seen[bound.port]} does)"
+            allowed = f"a port that nothing else on {container.address} uses (taken: {seen[bound.port]})"
             raise BadInputError(bound.path, bound.port, allowed)
         seen[bound.port] = bound.use

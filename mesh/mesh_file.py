@@ -30,8 +30,10 @@ from mesh.topology import (
 API_VERSION = "askew.mesh/v1"
 
 _label = matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "lower-case letters, digits and dashes, at most 63")
-_name = matching(r"[A-Za-z0-9]([-._A-Za-z0-9]{0,251}[A-Za-z0-9])?", "letters, digits, dots, dashes, at most 253")
-_place = matching(r"[-._/A-Za-z0-9]{0,253}", "letters, digits, dots, dashes, slashes, at most 253")
+_name = matching(
+    r"[A-Za-z0-9]([-._A-Za-z0-9]{0,251}[A-Za-z0-9])?", "letters, digits, dots, dashes, underscores, at most 253"
+)
+_place = matching(r"[-._/A-Za-z0-9]{0,253}", "letters, digits, dots, dashes, underscores, slashes, at most 253")
 _agent = matching(r"(\[[0-9A-Fa-f:.]{2,45}\]|[-.A-Za-z0-9]{1,253}):[0-9]{1,5}", "HOST:PORT")
 _port = integer(1, 65535)
 _capacity = number(0.0, 1e9, above=True, allowed="a number > 0 and <= 1e9")
@@ -67,7 +69,7 @@ def parse_mesh_file(text: str) -> Topology:
     topology = Topology(nodes=nodes, services=services, calls=calls)
     refuse_clashes(topology)
     rates = top.items("rates", lambda value, path: _client_rate(value, path, topology), ())
-    _refuse_twice([f"{rate.client} to {rate.service}" for rate in rates], "rates[{}]", "rate of")
+    _refuse_twice([f"{rate.client} to {rate.service}" for rate in rates], "rates[{}]", "pair of client and service")
     return Topology(nodes=nodes, services=services, calls=calls, rates=rates)
 
 
