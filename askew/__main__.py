@@ -55,7 +55,6 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     everywhere.add_argument("--log-level", choices=("debug", "info", "warning", "error"))
     everywhere.add_argument("--log-format", choices=("text", "json"))
     parser = OneLineParser(prog="askew", parents=[everywhere], description="Embrace imbalance in a microservice mesh.")
-    parser.set_defaults(log_level="info", log_format="text")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     table = _table()
     wanted = next((word for word in arguments if word in table), None)
@@ -65,7 +64,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
             module = _load(name, table[name])
             module.add_arguments(command)
             command.set_defaults(run=module.run)
-    return parser.parse_args(arguments)
+    # Not set_defaults: the actions are shared with the commands, whose default would then override what stands before.
+    return parser.parse_args(arguments, argparse.Namespace(log_level="info", log_format="text"))
 
 
 def _table() -> dict[str, str]:
