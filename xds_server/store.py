@@ -115,13 +115,11 @@ class Change:
         waiting = set(nodes)
         try:
             async with asyncio.timeout(deadline_s), self.store.settled:
-                while True:
-                    waiting = {name for name in waiting if not self._has_it(name)}
-                    if not waiting:
-                        return frozenset()
+                while waiting := {name for name in waiting if not self._has_it(name)}:
                     await self.store.settled.wait()
         except TimeoutError:
             return frozenset(name for name in waiting if not self._has_it(name))
+        return frozenset()
 
     def _has_it(self, name: str) -> bool:
         client = self.store.clients.get(name)
