@@ -53,6 +53,8 @@ class DiscoveryService:
 
     def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
         self.store, self.settings, self.metrics = store, settings, metrics
+        self._readers: set[asyncio.Task[None]] = set()
+        self._draining = False
 
     def handlers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
         """Return the handlers to add to a grpc.aio server; requests and responses are plain bytes."""
@@ -67,6 +69,15 @@ class DiscoveryService:
             for service, methods in METHODS.items()
         ]
 
+    async def drain(self) -> None:
+        """End every stream with OK, so that its client goes to another replica, or comes back, without a back-off."""
+        self._draining = True
+        readers = list(self._readers)
+        for reader in readers:
+            reader.cancel()
+        if readers:
+            await asyncio.wait(readers, timeout=self.settings.drain_s)
+
     def _handler(self, transport: Transport, only_type: str | None) -> Callable[[object, Context], Awaitable[None]]:
         async def handle(_: object, context: Context) -> None:
             await self._serve(Stream(transport, only_type=only_type, peer=context.peer()), context)
@@ -74,8 +85,11 @@ class DiscoveryService:
         return handle
 
     async def _serve(self, stream: Stream, context: Context) -> None:
-        """Read requests until the client ends the stream; a task beside it writes."""
+        """Read requests until the client ends the stream, or we drain; a task beside it writes."""
         writer: asyncio.Task[None] | None = None
+        reader = asyncio.current_task()
+        assert reader is not None
+        self._readers.add(reader)
         try:
             client = None
             while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
@@ -89,7 +103,12 @@ class DiscoveryService:
                 await self._receive(stream, client, message)
         except RefuseStreamError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+            reader.uncancel()
         finally:
+            self._readers.discard(reader)
             self.store.leave(stream)
             self.metrics.connected.set(len(self.store.clients))
             if writer is not None:

@@ -42,7 +42,8 @@ class XdsServer:
         try:
             await self._server.wait_for_termination()
         except asyncio.CancelledError:
-            await self._server.stop(self._settings.drain_s)
+            await self._service.drain()
+            await self._server.stop(None)
             raise
 
 
