@@ -79,7 +79,11 @@ class ControlPlane:
             await self.xds.start()
         except CannotListenError as error:
             raise CommandError(str(error), exit_code=1) from error
-        http = await self._start_http()
+        try:
+            http = await self._start_http()
+        except CommandError:
+            await self.xds.stop()
+            raise
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")

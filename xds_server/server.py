@@ -42,9 +42,14 @@ class XdsServer:
         try:
             await self._server.wait_for_termination()
         except asyncio.CancelledError:
-            await self._service.drain()
-            await self._server.stop(None)
+            await self.stop()
             raise
+
+    async def stop(self) -> None:
+        """End all streams and close the port."""
+        assert self._server is not None
+        await self._service.drain()
+        await self._server.stop(None)
 
 
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:
