@@ -10,6 +10,7 @@ un-ACKed, so a stale nonce cannot starve a client. The rules are the xDS protoco
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -127,13 +128,15 @@ class Subscription:
         answer = None if first else self._answered(request)
         if first:
             self.known.update(request.initial_versions)
-            if not request.subscribe and self.type_url in WILDCARD_TYPES:
+            if not request.subscribe and not request.unsubscribe and self.type_url in WILDCARD_TYPES:
                 self.wildcard = self._legacy_wildcard = True
             self.owes_first_answer = self.wildcard or WILDCARD in request.subscribe
             if request.initial_versions:
                 self.owes_first_answer = False  # a reconnecting client waits for nothing
         for name in request.subscribe:
             if name == WILDCARD:
+                if self.wildcard:  # what it covers must be provided again, as of any name that is subscribed again
+                    self.forced.update(self.known)
                 self.wildcard = True
             else:
                 self.names.add(name)
@@ -152,7 +155,7 @@ class Subscription:
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
             self.wildcard = self._legacy_wildcard = False
-            self._forget(set(self.known) | self.forced - self.names)
+            self._forget({*self.known, *self.rejected, *self.forced})
         elif name in self.names:
             self.names.discard(name)
             if self.wildcard:
@@ -230,7 +233,7 @@ class Subscription:
     def _rejected(self, pending: Response, error: str) -> None:
         """Park what the client refused: those that its message names, or else all news of the response."""
         self.last_error, self.nacks = error, self.nacks + 1
-        named = [one for one in pending.news if one.name in error]
+        named = [one for one in pending.news if _names(error, one.name)]
         for one in named or pending.news:
             self.rejected[one.name] = one.version
 
@@ -305,3 +308,8 @@ class Subscription:
 
 def _by_name(one: Resource) -> str:
     return one.name
+
+
+def _names(error: str, name: str) -> bool:
+    """Whether an error message names a resource: as a whole word, not as a piece of another name or word."""
+    return re.search(rf"(?<![\w.|/-]){re.escape(name)}(?![\w|/-]|\.\w)", error) is not None
