@@ -82,7 +82,7 @@ odd_values = st.one_of(
     st.sampled_from(
         ["", "n1", "reviews", "\ud800", "\u202e", "\x00", "a" * 10_000, "::1", "127.0.0.1", "p95=1ms", "é.x"]
     ),
-    st.sampled_from([[], {}, [[]], [{}], {"": 1}, [None], {"name": "x"}]),
+    st.sampled_from([[], {}, [[]], [{}], {"": 1}, [None], {"name": "x"}]).map(copy.deepcopy),
 )
 
 
