@@ -17,7 +17,7 @@ ROOMS = ("allocators", "askew", "enforcer", "estimators", "istio", "lab", "mesh"
 SKIPPED_FOLDERS = {"__pycache__", "build", "dist", "node_modules"}
 HIDDEN_BUT_OURS = {".ci", ".gitignore"}
 LONGEST_FILE, LONGEST_FUNCTION, DEEPEST = 400, 60, 3
-DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "base", "v2", "shared", "core"}
+DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "base", "v2"}
 
 
 def files(suffix: str = "") -> list[Path]:
