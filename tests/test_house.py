@@ -133,7 +133,7 @@ def test_public_functions_say_what_they_do() -> None:
         if isinstance(node, kinds) and not node.name.startswith("_") and not ast.get_docstring(node)
     ]
 
-    # A program's entry and a command's two functions are the same everywhere; ``askew/cli/__init__.py`` describes them once.
+    # A program's entry and the two functions of a command are the same everywhere (``askew/cli/__init__.py``).
     assert [entry for entry in silent if entry.split(":")[1] not in ("add_arguments", "run", "main")] == []
 
 
