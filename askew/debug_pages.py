@@ -83,6 +83,7 @@ def service_plan_json(plan: ServicePlan) -> dict[str, Any]:
 
 
 def source_json(plane: ControlPlane) -> dict[str, Any]:
+    """Return where the mesh comes from and what became of its last version."""
     status = plane.source.status
     return {
         "kind": status.kind,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 
 from mesh.errors import BadInputError
@@ -14,6 +15,19 @@ from tests.mesh.bookshop import mutated_texts
 @given(mutated_texts())
 def test_a_mutated_file_is_a_mesh_or_one_line(text: str) -> None:
     """300 files with keys removed, wrong types, huge numbers, odd Unicode or torn text: no other exception escapes."""
+    _check(text)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000)
+@given(mutated_texts())
+def test_many_mutated_files(text: str) -> None:
+    """The same for 5,000 files."""
+    _check(text)
+
+
+def _check(text: str) -> None:
+    """Fail unless the text is a mesh that can be asked everything, or is refused in one printable line."""
     try:
         topology = parse_mesh_file(text)
     except BadInputError as error:
