@@ -80,21 +80,22 @@ class Layout:
 def lay_out(problem: TrafficProblem) -> Layout:
     """Return the problem in canonical order. Cost O((N+M) log(N+M))."""
     levels = _levels({*problem.client_nodes, *problem.endpoint_nodes}, problem.nodes)
-    rates = parts(problem.rates)
-    if len(rates) and rates[0] == 0.0 and not rates.any():
+    raw_targets = problem.capacities if problem.targets is None else problem.targets
+    client_order, client_groups = _sorted_by_place(problem.clients, problem.client_nodes, problem.rates, levels)
+    endpoint_order, endpoint_groups = _sorted_by_place(problem.endpoints, problem.endpoint_nodes, raw_targets, levels)
+    # Scaled only now: sums in another order would differ by rounding, and ties fall another way.
+    rates, latency = parts(problem.rates[client_order]), problem.latency_ms
+    if len(rates) and not rates.any():
         rates = np.full(len(rates), 1.0 / len(rates))
-    targets, latency = target_parts(problem), problem.latency_ms if len(rates) else None
-    client_order, client_groups = _sorted_by_place(problem.clients, problem.client_nodes, rates, levels)
-    endpoint_order, endpoint_groups = _sorted_by_place(problem.endpoints, problem.endpoint_nodes, targets, levels)
     return Layout(
         client_order=client_order,
         endpoint_order=endpoint_order,
-        rates=rates[client_order],
-        targets=targets[endpoint_order],
+        rates=rates,
+        targets=target_parts(problem, order=endpoint_order),
         client_groups=client_groups,
         endpoint_groups=endpoint_groups,
         group_counts=tuple(int(level.max(initial=-1)) + 1 for level in levels.groups),
-        latency_ms=None if latency is None or latency.min() == latency.max() else latency[client_order],
+        latency_ms=None if latency is None or len(set(latency.tolist())) < 2 else latency[client_order],
     )
 
 

@@ -69,7 +69,10 @@ def paired_requests(flow: LevelFlow, layout: Layout) -> Floats:
         begin, width = row.begins[client], row.widths[client]
         overlap = np.minimum(row.ends, begin + width) - np.maximum(begins_of_endpoints, begin)
         overlap[overlap <= 1e-13] = 0.0  # the rows differ by rounding
-        overlap[flow.endpoint_groups[row.endpoints] != flow.client_groups[client]] = 0.0
+        inside = flow.endpoint_groups[row.endpoints] == flow.client_groups[client]
+        overlap[~inside] = 0.0
+        if not overlap.any():  # less than rounding: anywhere inside the group
+            overlap = np.where(inside, flow.taken[row.endpoints], 0.0)
         members = np.flatnonzero(nodes == nodes[client])
         x[np.ix_(members, row.endpoints)] = flow.sent[members][:, None] * (overlap / overlap.sum())
     return x

@@ -103,7 +103,7 @@ def largest(links: Links, *, most: int) -> Links:
     counts = np.bincount(links.clients)
     if counts.max(initial=0) <= most:
         return links
-    order = np.lexsort((-links.requests, links.clients))
+    order = np.lexsort((-np.round(links.requests, 12), links.clients))  # rounded: ties must not hang on the last bit
     rank = np.arange(len(order)) - (np.cumsum(counts) - counts)[links.clients[order]]
     kept = np.sort(order[rank < most])
     return Links(links.clients[kept], links.endpoints[kept], links.requests[kept])
@@ -127,9 +127,11 @@ def _samples(layout: Layout, flows: tuple[LevelFlow, ...], spare: Ints) -> tuple
     position = (slots + phases) / spare[clients] * layout.rates[clients]
     chosen = np.full(len(clients), -1, dtype=np.intp)
     for flow in flows:
+        row = reach(flow, layout)
+        if not len(row.endpoints):  # rounding left something to send, but nothing to take it
+            break
         here = np.flatnonzero((chosen == -1) & (position < flow.sent[clients]))
         owners = clients[here]
-        row = reach(flow, layout)
         along = row.begins[owners] + position[here] / flow.sent[owners] * row.widths[owners]
         found = row.endpoints[np.minimum(np.searchsorted(row.ends, along, side="right"), len(row.ends) - 1)]
         # Rounding may lead one step past the group: no link rather than a wrong one.

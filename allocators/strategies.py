@@ -59,8 +59,7 @@ def _askew(layout: Layout, terms: Terms, standing: Floats | None) -> tuple[Float
         steady = on_standing_links(held, aim, flows, most=most, fresh=fresh)
         if steady is not None:
             x, reason = _matrix(steady, layout), "Local first on the links that stood; only weights changed."
-    fill_idle_rows(x, layout, most=most)
-    return _finished(x, layout), reason
+    return _finished(x, layout, most=most), reason
 
 
 def _opttraffic(layout: Layout, terms: Terms) -> tuple[Floats, str]:
@@ -71,7 +70,7 @@ def _opttraffic(layout: Layout, terms: Terms) -> tuple[Floats, str]:
     clients, endpoints = layout.shape
     as_equals = replace(layout, rates=np.full(clients, 1.0 / clients), targets=np.full(endpoints, 1.0 / endpoints))
     links = sparse(as_equals, level_flows(as_equals), most=most)
-    return _finished(_matrix(links, layout), as_equals), f"OptTraffic's two steps, thinned to {most} links a client."
+    return _finished(_matrix(links, layout), as_equals, most=most), f"OptTraffic's two steps, thinned to {most} links a client."
 
 
 def _imbres(layout: Layout, terms: Terms) -> tuple[Floats, str]:
@@ -89,11 +88,12 @@ def _matrix(links: Links, layout: Layout) -> Floats:
     return x
 
 
-def _finished(x: Floats, layout: Layout) -> Floats:
+def _finished(x: Floats, layout: Layout, *, most: int) -> Floats:
     """Return requests as fractions, without slivers: under a billionth of client's rate and of endpoint's target."""
     least = np.minimum(layout.rates[:, None], layout.targets)
     least *= SLIVER
     x[x < least] = 0.0
+    fill_idle_rows(x, layout, most=most)
     return np.asarray(x / x.sum(axis=1, keepdims=True))
 
 
