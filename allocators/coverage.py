@@ -13,19 +13,20 @@ Mask = NDArray[np.bool_]
 ENOUGH = 2  # clients for each endpoint: one may go away without the endpoint falling idle
 
 
-def cover(links: Links, base: Links, layout: Layout, flows: tuple[LevelFlow, ...], *, most: int) -> Links:
+def cover(links: Links, kept: Links | None, layout: Layout, flows: tuple[LevelFlow, ...], *, most: int) -> Links:
     """Return ``links`` with links added to endpoints that fewer than two clients reach.
 
     Only clients that local-first lets reach such an endpoint come into question: one with fewer than ``most`` links,
-    else one that can give up a link, outside ``base``, to an endpoint that three clients or more reach. Where there is
-    none the endpoint stays as it is. Cost O(N + L) for each endpoint that lacks one; as a rule there are few.
+    else one that can give up a link, none of ``kept``, to an endpoint that three clients or more reach (two, for an
+    endpoint that nobody reaches). Where there is none the endpoint stays as it is. Cost O(N + L) for each endpoint that
+    lacks one; as a rule there are few.
     """
     width = len(layout.targets)
     reached = np.bincount(links.endpoints, minlength=width)
     lacking = np.flatnonzero((reached < ENOUGH) & (layout.targets > 0.0))
     if not len(lacking):
         return links
-    state = _Cover(links, base, layout, reached)
+    state = _Cover(links, kept, layout, reached)
     for endpoint in lacking.tolist():
         able = _able(endpoint, flows)
         able[state.clients[state.endpoints == endpoint]] = False
@@ -45,11 +46,13 @@ def cover(links: Links, base: Links, layout: Layout, flows: tuple[LevelFlow, ...
 class _Cover:
     """Links while they change: some are turned to another endpoint, some are added."""
 
-    def __init__(self, links: Links, base: Links, layout: Layout, reached: Ints) -> None:
+    def __init__(self, links: Links, kept: Links | None, layout: Layout, reached: Ints) -> None:
         width = len(layout.targets)
         self.clients, self.endpoints, self.reached = links.clients, links.endpoints.copy(), reached
         self.counts = np.bincount(links.clients, minlength=len(layout.rates))
-        self.fixed = np.isin(links.clients * width + links.endpoints, base.clients * width + base.endpoints)
+        self.fixed = np.zeros(len(links.clients), dtype=bool)
+        if kept is not None:
+            self.fixed = np.isin(links.clients * width + links.endpoints, kept.clients * width + kept.endpoints)
         self.added: list[tuple[int, int]] = []
 
     def add(self, endpoint: int, able: Mask, *, most: int) -> int | None:
@@ -60,7 +63,8 @@ class _Cover:
             self.added.append((client, endpoint))
             self.counts[client] += 1
         else:
-            giving = np.flatnonzero(able[self.clients] & ~self.fixed & (self.reached[self.endpoints] > ENOUGH))
+            spared = ENOUGH if self.reached[endpoint] else 1
+            giving = np.flatnonzero(able[self.clients] & ~self.fixed & (self.reached[self.endpoints] > spared))
             if not len(giving):
                 return None
             link = giving[np.argmax(self.reached[self.endpoints[giving]])]

@@ -10,7 +10,7 @@ import numpy as np
 
 from allocators.layout import Floats, Ints, Layout, sums
 from allocators.scaling import Links, links_of
-from allocators.sparse import overlaps
+from allocators.forest import overlaps
 
 GROUPS = 10  # K = 10 · (number of endpoints) connections in all
 MOST_ROUNDS = 100

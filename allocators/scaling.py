@@ -68,8 +68,7 @@ def balance(links: Links, layout: Layout, flows: tuple[LevelFlow, ...], *, exact
             return replace(links, requests=x)
         for margin in margins:
             x = margin.scaled(x)
-    balanced = replace(links, requests=x)
-    return balanced if exact is None else _mended(balanced, layout, exact)
+    return _mended(replace(links, requests=x), layout, exact)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,16 +125,19 @@ def _first_weights(links: Links, layout: Layout, flows: tuple[LevelFlow, ...]) -
     return weights
 
 
-def _mended(links: Links, layout: Layout, exact: Links) -> Links:
+def _mended(links: Links, layout: Layout, exact: Links | None) -> Links:
     """Return requests near ``links`` that meet everything: mend along a spanning tree, then lean on ``exact``.
 
     The tree takes the links with most requests, so that a small correction leaves them positive. Where it does not, as
-    much of ``exact`` is mixed in as is needed.
+    much of ``exact`` is mixed in as is needed; without it the links stay as they were.
     """
     x = links.requests
     count = len(layout.rates)
     lacking = np.concatenate((np.zeros(count), layout.targets - sums(links.endpoints, x, len(layout.targets))))
     x = x + _along_tree(links.clients.tolist(), (links.endpoints + count).tolist(), x, lacking.tolist())
+    if exact is None:
+        met = x.min() >= 0.0 and max(map(abs, lacking)) <= PRECISE * layout.targets[layout.targets > 0.0].min()
+        return replace(links, requests=x) if met else links
     width = len(layout.targets)
     base = np.zeros(len(x))
     base[np.searchsorted(links.clients * width + links.endpoints, exact.clients * width + exact.endpoints)] = (
@@ -147,7 +149,10 @@ def _mended(links: Links, layout: Layout, exact: Links) -> Links:
 
 
 def _along_tree(tails: list[int], heads: list[int], weights: Floats, lacking: list[float]) -> Floats:
-    """Return the flow on a maximum spanning forest that gives every vertex what it lacks (a leaf at a time)."""
+    """Return the flow on a maximum spanning forest that gives every vertex what it lacks (a leaf at a time).
+
+    What a whole tree lacks stays in ``lacking``.
+    """
     root = list(range(len(lacking)))
 
     def find(vertex: int) -> int:
@@ -174,6 +179,7 @@ def _along_tree(tails: list[int], heads: list[int], weights: Floats, lacking: li
         other = tails[edge] + heads[edge] - leaf
         flow[edge] = lacking[leaf]
         lacking[other] -= lacking[leaf]
+        lacking[leaf] = 0.0
         degree[other] -= 1
         edges_xor[other] ^= edge
         if degree[other] == 1:

@@ -1,7 +1,6 @@
 """Few links: at most K for each client, laid so that errors in single rates average out.
 
-1. A *forest* that meets rates and targets exactly with few links: clients and endpoints of each group stand in two
-   rows, each as wide as its requests, and are joined where they overlap (the transport problem's north-west corner).
+1. A *forest* that meets rates and targets exactly with few links (``forest.py``).
 2. *Links in force* that local-first allows, as far as K goes.
 3. *Extra links* up to K, each client sampling evenly along the targets that it may reach, every client with another
    phase, so that each endpoint is reached in proportion to its target from many different clients.
@@ -16,15 +15,15 @@ from __future__ import annotations
 import numpy as np
 
 from allocators.coverage import cover
-from allocators.layout import Floats, Ints, Layout
-from allocators.local_first import LevelFlow, level_flows
+from allocators.forest import narrow_forest
+from allocators.layout import Ints, Layout
+from allocators.local_first import LevelFlow
 from allocators.paired import reach
 from allocators.scaling import Links, balance, links_of
 
 GOLDEN = (5**0.5 - 1) / 2
 # Irrational steps that stay even on every short run of clients, and unlike each other: noble numbers 1/(n + 1/(m + g)).
 STEPS = np.array([1 / (n + 1 / (m + GOLDEN)) for m in (1, 2, 3) for n in (1, 2, 3)])
-ROUNDING = 1e-13  # of all requests; the two rows of the forest differ by less
 
 
 def sparse(layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, standing: Links | None = None) -> Links:
@@ -49,7 +48,7 @@ def sparse(layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, standing:
     Cost O((N+M) log(N+M) + T·L) for L <= N·K links and T rounds of scaling.
     """
     width = len(layout.targets)
-    whole = forest(layout, flows)
+    whole = narrow_forest(layout, most=most)
     base = largest(whole, most=most)
     held = base if standing is None else largest(_first_then(base, standing, width=width), most=most)
     spare = np.where(layout.rates > 0.0, most - np.bincount(held.clients, minlength=len(layout.rates)), 0)
@@ -60,42 +59,8 @@ def sparse(layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, standing:
         np.ones(len(held.clients) + len(extra_clients)),
         width=width,
     )
-    links = cover(links, base, layout, flows, most=most)
-    return balance(links, layout, flows, exact=whole if base is whole else None)
-
-
-def forest(layout: Layout, flows: tuple[LevelFlow, ...]) -> Links:
-    """Return exact local-first requests on as few links as the north-west corner gives at each distance."""
-    pieces = []
-    for flow in level_flows(layout, compact=True):
-        row = reach(flow, layout)
-        senders, takers = row.clients, row.endpoints
-        clients, endpoints, widths = overlaps(flow.sent[senders], flow.taken[takers])
-        clients, endpoints = senders[clients], takers[endpoints]
-        inside = flow.client_groups[clients] == flow.endpoint_groups[endpoints]
-        pieces.append((clients[inside], endpoints[inside], widths[inside]))
-    clients, endpoints, requests = (np.concatenate(column) for column in zip(*pieces, strict=True))
-    return links_of(clients, endpoints, requests, width=len(layout.targets))
-
-
-def overlaps(sent: Floats, taken: Floats) -> tuple[Ints, Ints, Floats]:
-    """Lay two rows of pieces of one total length side by side; return who overlaps whom by how much.
-
-    This is the north-west corner rule: at most ``len(sent) + len(taken) − 1`` overlaps. Cost O(n log n).
-
-    >>> [a.tolist() for a in overlaps(np.array([0.5, 0.5]), np.array([0.25, 0.75]))]
-    [[0, 0, 1], [0, 1, 1], [0.25, 0.25, 0.5]]
-    """
-    sent_to, taken_to = np.cumsum(sent), np.cumsum(taken)
-    cuts = np.sort(np.concatenate((sent_to, taken_to)))
-    widths = np.diff(cuts, prepend=0.0)
-    real = widths > ROUNDING  # rounding shifts the rows against each other by parts in 1e15: such overlaps are none
-    middles = (cuts - widths / 2)[real]
-    rows = np.minimum(np.searchsorted(sent_to, middles), len(sent) - 1)
-    columns = np.minimum(np.searchsorted(taken_to, middles), len(taken) - 1)
-    if not len(taken):
-        return rows[:0], columns[:0], widths[:0]
-    return rows, columns, widths[real]
+    exact = whole if base is whole else None
+    return balance(cover(links, exact, layout, flows, most=most), layout, flows, exact=exact)
 
 
 def largest(links: Links, *, most: int) -> Links:

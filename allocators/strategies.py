@@ -70,7 +70,9 @@ def _opttraffic(layout: Layout, terms: Terms) -> tuple[Floats, str]:
     clients, endpoints = layout.shape
     as_equals = replace(layout, rates=np.full(clients, 1.0 / clients), targets=np.full(endpoints, 1.0 / endpoints))
     links = sparse(as_equals, level_flows(as_equals), most=most)
-    return _finished(_matrix(links, layout), as_equals, most=most), f"OptTraffic's two steps, thinned to {most} links a client."
+    return _finished(
+        _matrix(links, layout), as_equals, most=most
+    ), f"OptTraffic's two steps, thinned to {most} links a client."
 
 
 def _imbres(layout: Layout, terms: Terms) -> tuple[Floats, str]:
