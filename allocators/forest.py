@@ -36,8 +36,8 @@ def forest(layout: Layout) -> Links:
 def narrow_forest(layout: Layout, *, most: int) -> Links:
     """Return a forest in which no client has more than ``most`` links, or nearly, if none was found.
 
-    To find the fewest links is NP-hard (subset sum), so other orders within the nodes are tried, 24 at most, and the one with
-    the fewest links too many is taken.
+    To find the fewest links is NP-hard (subset sum), so other orders within the nodes are tried, 24 at most, and the
+    one with the fewest links too many is taken.
     """
     best = forest(layout)
     excess = _excess(best, most)

@@ -9,7 +9,7 @@ from mesh.topology import Distance
 
 
 def fill_idle_rows(x: Floats, layout: Layout, *, most: int) -> None:
-    """Write shares into every row of ``x`` that is all 0, in place: of clients that send nothing, or too little to count.
+    """Write shares into every row of ``x`` that is all 0, in place: of clients that send nothing, or hardly anything.
 
     Such a client is to use the endpoints with a target that are nearest to it, in proportion to their targets; at most
     ``most`` of them, and the idle clients of one node start at different ones. They carry no load: no target is hurt.

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from allocators.forest import overlaps
 from allocators.layout import Floats, Ints, Layout, sums
 from allocators.scaling import Links, links_of
-from allocators.forest import overlaps
 
 GROUPS = 10  # K = 10 · (number of endpoints) connections in all
 MOST_ROUNDS = 100

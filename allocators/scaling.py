@@ -12,6 +12,7 @@ from mesh.topology import Distance
 
 PRECISE = 1e-10  # of a target
 MOST_ROUNDS = 48
+TINY = 1e-300  # instead of 0 in a division; what it divides is 0 as well
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +83,7 @@ class _Margin:
         return sums(self.class_of_link, x, len(self.wanted))
 
     def scaled(self, x: Floats) -> Floats:
-        found = self.sums(x)
-        factors = np.divide(self.wanted, found, out=np.zeros(len(found)), where=found > 0.0)
+        factors = self.wanted / np.maximum(self.sums(x), TINY)
         return np.asarray(x * factors[self.class_of_link])
 
 

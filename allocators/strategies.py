@@ -19,6 +19,7 @@ from allocators.steadiness import on_standing_links
 from mesh.policy import auto_connections
 
 SLIVER = 1e-9
+CHUNK = 512  # rows
 
 
 def solve(layout: Layout, terms: Terms, *, standing: Floats | None = None) -> tuple[Floats, str]:
@@ -77,11 +78,8 @@ def _opttraffic(layout: Layout, terms: Terms) -> tuple[Floats, str]:
 
 def _imbres(layout: Layout, terms: Terms) -> tuple[Floats, str]:
     groups = layout.shape[0] if terms.connections == "all" else (terms.connections or GROUPS)
-    x = _matrix(grouped(layout, groups=groups), layout)
-    fill_idle_rows(x, layout, most=layout.shape[1])
-    return _finished(
-        x, layout
-    ), f"Imbres: at most {groups} groups of equally fast clients, each with the whole target mix."
+    x = _finished(_matrix(grouped(layout, groups=groups), layout), layout, most=layout.shape[1])
+    return x, f"Imbres: at most {groups} groups of equally fast clients, each with the whole target mix."
 
 
 def _matrix(links: Links, layout: Layout) -> Floats:
@@ -91,12 +89,13 @@ def _matrix(links: Links, layout: Layout) -> Floats:
 
 
 def _finished(x: Floats, layout: Layout, *, most: int) -> Floats:
-    """Return requests as fractions, without slivers: under a billionth of client's rate and of endpoint's target."""
-    least = np.minimum(layout.rates[:, None], layout.targets)
-    least *= SLIVER
-    x[x < least] = 0.0
+    """Turn requests into fractions, in place, without slivers: under a billionth of client's rate and its target."""
+    for start in range(0, len(x), CHUNK):  # in pieces, because at 5000 × 5000 a second matrix is 200 MB
+        rows = slice(start, start + CHUNK)
+        x[rows][x[rows] < SLIVER * np.minimum(layout.rates[rows, None], layout.targets)] = 0.0
     fill_idle_rows(x, layout, most=most)
-    return np.asarray(x / x.sum(axis=1, keepdims=True))
+    x /= x.sum(axis=1, keepdims=True)
+    return x
 
 
 def _allowed(standing: Floats, layout: Layout, flows: tuple[LevelFlow, ...]) -> Links:

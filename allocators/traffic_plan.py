@@ -9,8 +9,9 @@ import numpy as np
 
 from allocators.errors import ProblemError
 from allocators.layout import Floats, Layout, lay_out
-from allocators.local_first import NOISE, crossing_bound
+from allocators.local_first import crossing_bound
 from allocators.problem import STEERED_ROUTINGS, Standing, SteeredRouting, Terms, TrafficProblem
+from allocators.scaling import PRECISE
 from allocators.steadiness import keep, link_changes, standing_fractions
 from allocators.strategies import solve
 from mesh.policy import STRATEGIES, Strategy
@@ -163,7 +164,7 @@ def _crossing(layout: Layout, terms: Terms, x: Floats) -> tuple[float, float]:
     local = float(np.einsum("i,ij,ij->", layout.rates, x, same_node))
     bound = crossing_bound(layout, max_overload=terms.max_overload)
     cross = max(0.0, 1.0 - local)
-    return (bound if abs(cross - bound) < NOISE else cross), bound  # rounding must not end below the bound
+    return (bound if abs(cross - bound) < PRECISE else cross), bound  # rounding must not end below the bound
 
 
 def _standing(problem: TrafficProblem, layout: Layout, terms: Terms, fractions: Floats) -> Standing:
