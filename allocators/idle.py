@@ -9,12 +9,12 @@ from mesh.topology import Distance
 
 
 def fill_idle_rows(x: Floats, layout: Layout, *, most: int) -> None:
-    """Write shares for every client with rate 0 into its row of ``x``, in place.
+    """Write shares into every row of ``x`` that is all 0, in place: of clients that send nothing, or hardly anything.
 
     Such a client is to use the endpoints with a target that are nearest to it, in proportion to their targets; at most
     ``most`` of them, and the idle clients of one node start at different ones. They carry no load: no target is hurt.
     """
-    idle = np.flatnonzero(layout.rates == 0.0)
+    idle = np.flatnonzero(~x.any(axis=1))
     if not len(idle):
         return
     wanted = np.flatnonzero(layout.targets > 0.0)

@@ -16,6 +16,11 @@ Ints = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 
+def sums(classes: Ints, values: Floats, count: int = 0) -> Floats:
+    """Return the sum of ``values`` in each class 0, 1, ... (``count`` of them at least), shape ``(count,)``."""
+    return np.asarray(np.bincount(classes, values, count), dtype=np.float64)
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Clients and endpoints sorted by (region, zone, node, size falling, name).
@@ -32,7 +37,7 @@ class Layout:
     group_counts:
         How many groups there are at each distance.
     latency_ms:
-        Of the clients' own work in this order, or None.
+        Of the clients' own work in this order, or None where it is not known or the same for all.
     """
 
     client_order: Ints
@@ -44,10 +49,26 @@ class Layout:
     group_counts: tuple[int, ...]
     latency_ms: Floats | None
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.client_order), len(self.endpoint_order)
+
+    @property
+    def size(self) -> int:
+        return len(self.client_order) * len(self.endpoint_order)
+
+    def original_rates(self) -> Floats:
+        """Return the rates in the problem's order."""
+        return _unsorted(self.rates, self.client_order)
+
+    def original_targets(self) -> Floats:
+        """Return the targets in the problem's order."""
+        return _unsorted(self.targets, self.endpoint_order)
+
     def restore(self, fractions: Floats) -> Floats:
         """Return a matrix in this order as one in the problem's order."""
         restored = np.empty_like(fractions)
-        if len(self.client_order) * len(self.endpoint_order):
+        if self.size:
             restored[np.ix_(self.client_order, self.endpoint_order)] = fractions
         return restored
 
@@ -59,21 +80,22 @@ class Layout:
 def lay_out(problem: TrafficProblem) -> Layout:
     """Return the problem in canonical order. Cost O((N+M) log(N+M))."""
     levels = _levels({*problem.client_nodes, *problem.endpoint_nodes}, problem.nodes)
-    rates = parts(problem.rates)
-    if len(rates) and rates[0] == 0.0 and not rates.any():
+    raw_targets = problem.capacities if problem.targets is None else problem.targets
+    client_order, client_groups = _sorted_by_place(problem.clients, problem.client_nodes, problem.rates, levels)
+    endpoint_order, endpoint_groups = _sorted_by_place(problem.endpoints, problem.endpoint_nodes, raw_targets, levels)
+    # Scaled only now: sums in another order would differ by rounding, and ties fall another way.
+    rates, latency = parts(problem.rates[client_order]), problem.latency_ms
+    if len(rates) and not rates.any():
         rates = np.full(len(rates), 1.0 / len(rates))
-    targets = target_parts(problem)
-    client_order, client_groups = _sorted_by_place(problem.clients, problem.client_nodes, rates, levels)
-    endpoint_order, endpoint_groups = _sorted_by_place(problem.endpoints, problem.endpoint_nodes, targets, levels)
     return Layout(
         client_order=client_order,
         endpoint_order=endpoint_order,
-        rates=rates[client_order],
-        targets=targets[endpoint_order],
+        rates=rates,
+        targets=target_parts(problem, order=endpoint_order),
         client_groups=client_groups,
         endpoint_groups=endpoint_groups,
         group_counts=tuple(int(level.max(initial=-1)) + 1 for level in levels.groups),
-        latency_ms=None if problem.latency_ms is None else problem.latency_ms[client_order],
+        latency_ms=None if latency is None or len(set(latency.tolist())) < 2 else latency[client_order],
     )
 
 
@@ -108,3 +130,9 @@ def _sorted_by_place(
     order = by_name[np.lexsort((-sizes[by_name], node_numbers[by_name]))]
     placed = node_numbers[order]
     return order, tuple(levels.groups[distance][placed] for distance in Distance)
+
+
+def _unsorted(values: Floats, order: Ints) -> Floats:
+    result = np.empty(len(values))
+    result[order] = values
+    return result

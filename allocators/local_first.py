@@ -1,8 +1,8 @@
 """Local first: keep as much as can be kept on the node, then in the zone, then in the region; then the rest.
 
 OptTraffic's two steps (ICPP 2023, figure 8), generalised to unequal rates and targets and to more than one distance.
-For each group of a distance (a node, a zone, a region, all) what stays inside is ``min(sent, wanted)`` of what the nearer
-distances left over. The groups are nested, so this is optimal: requests that leave their node come to
+For each group of a distance (a node, a zone, a region, all) what stays inside is ``min(sent, wanted)`` of what the
+nearer distances left over. The groups are nested, so this is optimal: requests that leave their node come to
 ``Σ_h max(0, R_h − W_h)``, and so on for zones and regions.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from allocators.layout import Floats, Ints, Layout
+from allocators.layout import Floats, Ints, Layout, sums
 from mesh.topology import Distance
 
 NOISE = 1e-12  # relative; what a subtraction leaves below this is rounding
@@ -52,8 +52,8 @@ def level_flows(layout: Layout, *, max_overload: float = 1.0, compact: bool = Fa
     max_overload:
         β >= 1: a node may take β times its target before requests leave it; the others then get less.
     compact:
-        False: clients of a group share a distance in proportion, as do endpoints. True: they fill up one after the
-        other, so that all but one have a single distance (fewest links).
+        False: clients of a group share a distance in proportion, as do endpoints. True: nodes still do, but on each
+        node they fill up one after the other, so that most have a single distance (few links). Only with β = 1.
 
     Returns
     -------
@@ -66,16 +66,18 @@ def level_flows(layout: Layout, *, max_overload: float = 1.0, compact: bool = Fa
         client_groups, endpoint_groups = layout.client_groups[distance], layout.endpoint_groups[distance]
         count = layout.group_counts[distance]
         stretch = max_overload if distance is Distance.NODE else 1.0
-        sent_by_group = np.bincount(client_groups, left, count)
-        room_by_group = np.bincount(endpoint_groups, room, count)
+        sent_by_group = sums(client_groups, left, count)
+        room_by_group = sums(endpoint_groups, room, count)
         moved = np.minimum(sent_by_group, stretch * room_by_group)
         if distance is Distance.FAR:
             moved = sent_by_group  # rounding apart, whatever is left has room here
         if not moved.any():
             continue
-        fill = _fill_in_turn if compact else _fill_in_proportion
-        sent = fill(left, client_groups, moved, np.asarray(sent_by_group))
-        taken = fill(room * stretch, endpoint_groups, moved, np.asarray(room_by_group * stretch))
+        sent = left * _ratio(moved, sent_by_group)[client_groups]
+        taken = room * stretch * _ratio(moved, room_by_group * stretch)[endpoint_groups]
+        if compact:
+            sent = _in_turn(left, sent, layout.client_groups[Distance.NODE])
+            taken = _in_turn(room, taken, layout.endpoint_groups[Distance.NODE])
         flows.append(LevelFlow(distance, sent, taken, client_groups, endpoint_groups, count))
         left = _without_noise(left - sent, layout.rates)
         room = _without_noise(np.maximum(room - taken, 0.0), layout.targets)
@@ -84,41 +86,24 @@ def level_flows(layout: Layout, *, max_overload: float = 1.0, compact: bool = Fa
     return tuple(flows)
 
 
-def dense(flows: tuple[LevelFlow, ...], layout: Layout) -> Floats:
-    """Return requests ``x``, shape ``(N, M)``: in each group everyone sends to everyone in proportion.
-
-    Links are as many as can be without sending anything farther than it must go, so that errors in single rates
-    average out. Cost O(N·M) a distance.
-    """
-    x = np.zeros((len(layout.rates), len(layout.targets)))
-    for flow in flows:
-        totals = np.bincount(flow.endpoint_groups, flow.taken, flow.group_count)
-        portions = flow.taken / np.where(totals > 0, totals, 1.0)[flow.endpoint_groups]
-        if flow.group_count == 1:
-            x += flow.sent[:, None] * portions
-        else:
-            x += flow.sent[:, None] * (flow.client_groups[:, None] == flow.endpoint_groups) * portions
-    return x
-
-
 def crossing_bound(layout: Layout, *, max_overload: float = 1.0) -> float:
     """Return ``Σ_h max(0, R_h − β·W_h) / R``: the least part of all requests that must leave their node."""
     count = layout.group_counts[Distance.NODE]
-    sent = np.bincount(layout.client_groups[Distance.NODE], layout.rates, count)
-    room = np.bincount(layout.endpoint_groups[Distance.NODE], layout.targets, count)
+    sent = sums(layout.client_groups[Distance.NODE], layout.rates, count)
+    room = sums(layout.endpoint_groups[Distance.NODE], layout.targets, count)
     excess = sent - max_overload * room
     return float(excess[excess > NOISE * sent].sum())
 
 
-def _fill_in_proportion(amounts: Floats, groups: Ints, moved: Floats, totals: Floats) -> Floats:
-    ratio = moved / np.where(totals > 0, totals, 1.0)
-    return np.asarray(amounts * ratio[groups])
+def _ratio(moved: Floats, totals: Floats) -> Floats:
+    return np.asarray(moved / np.where(totals > 0, totals, 1.0))
 
 
-def _fill_in_turn(amounts: Floats, groups: Ints, moved: Floats, totals: Floats) -> Floats:
+def _in_turn(amounts: Floats, portions: Floats, nodes: Ints) -> Floats:
+    """Return what each node's ``portions`` come to when its members give all of their amounts, one after the other."""
     before = np.cumsum(amounts) - amounts
-    starts = np.concatenate(([0.0], np.cumsum(totals)[:-1]))
-    return np.clip(moved[groups] - (before - starts[groups]), 0.0, amounts)
+    starts = (np.cumsum(sums(nodes, amounts)) - sums(nodes, amounts))[nodes]
+    return np.clip(sums(nodes, portions)[nodes] - (before - starts), 0.0, amounts)
 
 
 def _without_noise(left: Floats, whole: Floats) -> Floats:

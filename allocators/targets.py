@@ -17,6 +17,8 @@ def equal(capacities: NDArray[np.float64]) -> NDArray[np.float64]:
     return parts(capacities)
 
 
-def target_parts(problem: TrafficProblem) -> NDArray[np.float64]:
-    """Return the problem's own targets scaled to sum to 1, or ``equal`` where it names none."""
-    return equal(problem.capacities) if problem.targets is None else parts(problem.targets)
+def target_parts(problem: TrafficProblem, *, order: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Return the problem's own targets scaled to sum to 1, or ``equal`` where it names none; endpoints in ``order``."""
+    if problem.targets is None:
+        return equal(problem.capacities[order])
+    return parts(problem.targets[order])

@@ -8,12 +8,16 @@ from typing import Literal
 import numpy as np
 
 from allocators.errors import ProblemError
-from allocators.idle import fill_idle_rows
 from allocators.layout import Floats, Layout, lay_out
-from allocators.local_first import NOISE, crossing_bound, dense, level_flows
+from allocators.local_first import crossing_bound
 from allocators.problem import STEERED_ROUTINGS, Standing, SteeredRouting, Terms, TrafficProblem
-from mesh.policy import STRATEGIES, Strategy, auto_connections
+from allocators.scaling import PRECISE
+from allocators.steadiness import keep, link_changes, standing_fractions
+from allocators.strategies import solve
+from mesh.policy import STRATEGIES, Strategy
 from mesh.topology import Distance
+
+KEPT = "Kept: members are the same, and rates and targets moved by less than 5 % since the shares were worked out."
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,15 +101,16 @@ def allocate_traffic(
     terms = Terms(routing=routing, strategy=strategy, connections=connections, max_overload=max_overload)
     _check(terms)
     layout = lay_out(problem)
-    n, m = len(problem.clients), len(problem.endpoints)
-    if not n or not m:
-        return _assemble(
-            problem, layout, terms, np.zeros((n, m)), "There is no client." if m else "There is no endpoint."
-        )
+    if not layout.size:
+        nothing = np.zeros((len(problem.clients), len(problem.endpoints)))
+        return _plan(problem, layout, terms, nothing, "No client." if problem.endpoints else "No endpoint.")
     if routing == "uniform":
-        return _assemble(problem, layout, terms, np.full((n, m), 1.0 / m), "Equal shares over all endpoints.")
-    fractions, reason = _solve(layout, terms)
-    return _assemble(problem, layout, terms, fractions, reason)
+        return _plan(problem, layout, terms, np.full(layout.shape, 1.0 / layout.shape[1]), "Equal shares for all.")
+    kept = keep(problem, terms, rates=layout.original_rates(), targets=layout.original_targets())
+    if kept is not None:
+        return _plan(problem, layout, terms, layout.arrange(kept.fractions), KEPT, kept=kept)
+    fractions, reason = solve(layout, terms, standing=_arranged_standing(problem, layout))
+    return _plan(problem, layout, terms, fractions, reason)
 
 
 def _check(terms: Terms) -> None:
@@ -119,76 +124,57 @@ def _check(terms: Terms) -> None:
         raise ProblemError(f"max_overload: found {terms.max_overload}, allowed: a number >= 1")
 
 
-def _most_links(terms: Terms, *, clients: int, endpoints: int) -> int:
-    """Return K, the most links of one client."""
-    if terms.connections == "all":
-        return endpoints
-    if terms.connections is None:
-        return min(endpoints, auto_connections(endpoints=endpoints, clients=clients))
-    return min(endpoints, terms.connections)
+def _arranged_standing(problem: TrafficProblem, layout: Layout) -> Floats | None:
+    fractions = standing_fractions(problem)
+    return None if fractions is None else layout.arrange(fractions)
 
 
-def _solve(layout: Layout, terms: Terms) -> tuple[Floats, str]:
-    most = _most_links(terms, clients=len(layout.rates), endpoints=len(layout.targets))
-    x = dense(level_flows(layout, max_overload=terms.max_overload), layout)
-    fill_idle_rows(x, layout, most=most)
-    return _rows_to_one(_without_slivers(x, layout)), "Local first, in proportion to targets."
-
-
-def _without_slivers(x: Floats, layout: Layout) -> Floats:
-    """Drop what is under a billionth both of its client's rate and of its endpoint's target: rounding, not a share."""
-    slivers = (x < 1e-9 * layout.rates[:, None]) & (x < 1e-9 * layout.targets)
-    x[slivers] = 0.0
-    return x
-
-
-def _rows_to_one(x: Floats) -> Floats:
-    return np.asarray(x / x.sum(axis=1, keepdims=True))
-
-
-def _assemble(problem: TrafficProblem, layout: Layout, terms: Terms, x: Floats, reason: str) -> TrafficPlan:
+def _plan(
+    problem: TrafficProblem, layout: Layout, terms: Terms, x: Floats, reason: str, *, kept: Standing | None = None
+) -> TrafficPlan:
     """Work out the figures of shares ``x`` (in the layout's order) and put them in the problem's order."""
-    node = Distance.NODE
-    linked = x > 0.0
-    links = linked.sum(axis=1)
-    loads = layout.rates @ x
-    same_node = layout.client_groups[node][:, None] == layout.endpoint_groups[node]
-    total = float(problem.rates.sum())
     silent = not problem.rates.any()
-    local = 1.0 if silent or not x.size else min(1.0, float(np.einsum("i,ij,ij->", layout.rates, x, same_node)))
+    cross, bound = (0.0, 0.0) if silent or not layout.size else _crossing(layout, terms, x)
     wanted = layout.targets > 0.0
-    misses = np.abs(loads[wanted] - layout.targets[wanted]) / layout.targets[wanted]
-    bound = 0.0 if silent or not x.size else crossing_bound(layout, max_overload=terms.max_overload)
-    if abs(1.0 - local - bound) < NOISE:
-        local = 1.0 - bound
-    fractions, targets = layout.restore(x), np.empty(len(layout.targets))
-    targets[layout.endpoint_order] = layout.targets
+    misses = np.abs((layout.rates @ x)[wanted] - layout.targets[wanted]) / layout.targets[wanted]
+    links = np.count_nonzero(x, axis=1)
+    fractions = layout.restore(x) if kept is None else kept.fractions
+    opened, closed = link_changes(problem, fractions)
+    targets = layout.original_targets()
     return TrafficPlan(
         fractions=fractions,
-        targets=targets * total,
-        local_share=local,
-        cross_node_share=1.0 - local,
+        targets=targets * float(problem.rates.sum()),
+        local_share=1.0 - cross,
+        cross_node_share=cross,
         lower_bound_cross_node_share=bound,
         connections=int(links.sum()),
         max_connections_per_client=int(links.max(initial=0)),
-        target_deviation=0.0 if silent or not len(problem.rates) else float(misses.max(initial=0.0)),
-        links_opened=int(links.sum()),
-        links_closed=0,
+        target_deviation=0.0 if silent else float(misses.max(initial=0.0)),
+        links_opened=opened,
+        links_closed=closed,
         reason=reason,
-        standing=_standing(problem, layout, terms, fractions, targets),
+        standing=kept or _standing(problem, layout, terms, fractions),
     )
 
 
-def _standing(problem: TrafficProblem, layout: Layout, terms: Terms, fractions: Floats, targets: Floats) -> Standing:
-    rates = np.empty(len(layout.rates))
-    rates[layout.client_order] = layout.rates
+def _crossing(layout: Layout, terms: Terms, x: Floats) -> tuple[float, float]:
+    """Return the part of requests that leave their node, and the least that any with these targets could reach."""
+    node = Distance.NODE
+    same_node = layout.client_groups[node][:, None] == layout.endpoint_groups[node]
+    local = float(np.einsum("i,ij,ij->", layout.rates, x, same_node))
+    bound = crossing_bound(layout, max_overload=terms.max_overload)
+    cross = max(0.0, 1.0 - local)
+    return (bound if abs(cross - bound) < PRECISE else cross), bound  # rounding must not end below the bound
+
+
+def _standing(problem: TrafficProblem, layout: Layout, terms: Terms, fractions: Floats) -> Standing:
     return Standing(
         clients=problem.clients,
         client_nodes=problem.client_nodes,
         endpoints=problem.endpoints,
         endpoint_nodes=problem.endpoint_nodes,
         fractions=fractions,
-        rates=rates,
-        targets=targets,
+        rates=layout.original_rates(),
+        targets=layout.original_targets(),
         terms=terms,
     )

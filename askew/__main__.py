@@ -16,10 +16,12 @@ from mesh.errors import one_line
 BUILT_IN = {
     "serve": "askew.cli.serve",
     "bootstrap": "askew.cli.bootstrap",
+    "allocate": "askew.cli.allocate",
 }
 SUMMARIES = {
     "serve": "run the control plane",
     "bootstrap": "print an Envoy bootstrap for a container's sidecar",
+    "allocate": "decide shares from rates and capacities in a file",
     "lab": "a whole mesh on this machine: demo, up",
 }
 
