@@ -83,7 +83,7 @@ def dump_request(family: socket.AddressFamily, *, sequence: int) -> bytes:
 
 
 def parse_datagram(datagram: bytes) -> Batch:
-    """Return the sockets in ``datagram``; entries that cannot be read are counted in ``malformed`` and left out. O(n)."""
+    """Return the sockets in ``datagram``; what cannot be read is counted in ``malformed``. O(n)."""
     readings: list[SocketReading] = []
     ended = interrupted = False
     error = malformed = offset = 0

@@ -13,6 +13,10 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+def nobody() -> None:
+    """Tell nobody that a window has opened."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ran(Generic[T]):
     """What the work returned, and the processor time of its thread (kernel time of its own calls included)."""
@@ -34,9 +38,14 @@ async def run_in_thread(name: str, work: Callable[[threading.Event], T]) -> Ran[
         result = work(stop)
         return Ran(result, time.thread_time() - started)
 
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix=name) as pool:
-        future = asyncio.get_running_loop().run_in_executor(pool, timed)
-        try:
-            return await asyncio.shield(future)
-        finally:
-            stop.set()
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+    future = asyncio.get_running_loop().run_in_executor(pool, timed)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        stop.set()
+        await asyncio.wait([future])
+        future.exception()  # the caller is gone: whatever the work met, nobody is left to tell
+        raise
+    finally:
+        pool.shutdown(wait=False)

@@ -15,15 +15,16 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pyroute2.netlink import NETLINK_SOCK_DIAG
 from pyroute2.netlink.diag import SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET_TCP_DESTROY
 
 from enforcer.errors import EnforcerError, UnsupportedError
-from enforcer.inet_diag import Batch, SocketReading, dump_request, parse_datagram
-from enforcer.measuring_thread import Ran, run_in_thread
+from enforcer.inet_diag import LISTENING, Batch, SocketReading, dump_request, parse_datagram
+from enforcer.measuring_thread import Ran, nobody, run_in_thread
 from enforcer.network_namespace import ContainerNetwork, NetworkOf, as_enforcer_error, open_inside
 from enforcer.socket_deltas import SocketDeltas, packed_addresses, socket_deltas
 from mesh.link_measurement import Measurement, Method, Unmeasured
@@ -71,12 +72,20 @@ class SocketCounters:
         Finds the container's namespace; None for a container that is not on this node.
     settings:
         How the kernel is asked.
+    on_open:
+        Called in the measuring thread once the window is open; whoever makes known traffic starts it then.
     """
 
     method: Method = "sockets"
 
-    def __init__(self, network_of: NetworkOf, *, settings: SocketSettings = SocketSettings()) -> None:  # noqa: B008
-        self._network_of, self._settings = network_of, settings
+    def __init__(
+        self,
+        network_of: NetworkOf,
+        *,
+        settings: SocketSettings = SocketSettings(),
+        on_open: Callable[[], None] = nobody,
+    ) -> None:
+        self._network_of, self._settings, self._on_open = network_of, settings, on_open
 
     async def measure(self, container: Container, *, window_s: float) -> Measurement | Unmeasured:
         """Return the TCP payload that ``container`` exchanged with each peer in ``window_s`` seconds."""
@@ -85,7 +94,7 @@ class SocketCounters:
             return Unmeasured(container.name, self.method, "the container is not on this node")
         try:
             ran = await run_in_thread(
-                "socket-counters", lambda stop: _watch(network, window_s, stop, self._settings)
+                "socket-counters", lambda stop: _watch(network, window_s, stop, self._settings, self._on_open)
             )
         except EnforcerError as error:
             return Unmeasured(container.name, self.method, str(error))
@@ -94,9 +103,7 @@ class SocketCounters:
 
 def _measurement(container: Container, network: ContainerNetwork, ran: Ran[_Watched]) -> Measurement:
     watched = ran.result
-    deltas = socket_deltas(
-        watched.first, watched.last, watched.closed, addresses=packed_addresses(network.addresses)
-    )
+    deltas = socket_deltas(watched.first, watched.last, watched.closed, addresses=packed_addresses(network.addresses))
     return Measurement(
         container=container.name,
         method="sockets",
@@ -122,7 +129,11 @@ def _notes(deltas: SocketDeltas, malformed: int) -> Iterator[str]:
 
 
 def _watch(
-    network: ContainerNetwork, window_s: float, stop: threading.Event, settings: SocketSettings
+    network: ContainerNetwork,
+    window_s: float,
+    stop: threading.Event,
+    settings: SocketSettings,
+    on_open: Callable[[], None],
 ) -> _Watched:
     asking = open_inside(network.namespace, _netlink)
     try:
@@ -136,6 +147,7 @@ def _watch(
         subscribed = _subscribe(reports, watched, settings)
         watched.first = _snapshot(asking, watched)
         started = time.monotonic()
+        on_open()
         while not stop.is_set() and (left_s := started + window_s - time.monotonic()) > 0:
             stop.wait(min(left_s, settings.drain_s))
             if subscribed:
@@ -145,6 +157,17 @@ def _watch(
         if subscribed:
             _drain_late(reports, watched, stop, settings)
     return watched
+
+
+def listening_ports(namespace: Path) -> frozenset[int]:
+    """Return the TCP ports that are listened on in ``namespace``; empty where the kernel does not say."""
+    try:
+        with open_inside(namespace, _netlink) as asking:
+            asking.settimeout(SocketSettings().answer_deadline_s)
+            readings = _snapshot(asking, _Watched())
+    except UnsupportedError:
+        return frozenset()
+    return frozenset(reading.local_port for reading in readings if reading.state == LISTENING)
 
 
 def _netlink() -> socket.socket:
@@ -218,9 +241,7 @@ def _drain(reports: socket.socket, watched: _Watched) -> int:
         watched.malformed += batch.malformed
 
 
-def _drain_late(
-    reports: socket.socket, watched: _Watched, stop: threading.Event, settings: SocketSettings
-) -> None:
+def _drain_late(reports: socket.socket, watched: _Watched, stop: threading.Event, settings: SocketSettings) -> None:
     """Wait for reports that are still on their way, until every socket is accounted for and none comes any more."""
     deadline_s = time.monotonic() + settings.late_reports_s
     step_s = settings.late_reports_s / 10

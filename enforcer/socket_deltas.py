@@ -57,7 +57,7 @@ def socket_deltas(
     at_close = {reading.cookie: reading for reading in closed if reading.cookie not in at_end}
     listeners = {reading.cookie: reading for reading in (*first, *last) if reading.state == LISTENING}
     served = {reading.local_port for reading in listeners.values()}
-    both_ends_here = _ends_inside((*first, *last, *closed), addresses)
+    both_ends_here = _EndsInside((*first, *last, *closed), addresses)
 
     sums: dict[tuple[bytes, int, Side], list[int]] = {}
     aborted = inside = 0
@@ -88,13 +88,11 @@ def _of_container(readings: Iterable[SocketReading], addresses: Collection[bytes
     return (reading for reading in readings if not addresses or reading.local in addresses or not any(reading.local))
 
 
-def _gone(
-    reading: SocketReading, at_end: dict[int, SocketReading], at_close: dict[int, SocketReading]
-) -> bool:
+def _gone(reading: SocketReading, at_end: dict[int, SocketReading], at_close: dict[int, SocketReading]) -> bool:
     return reading.cookie not in at_end and reading.cookie not in at_close
 
 
-class _ends_inside:
+class _EndsInside:
     """Tell whether both ends of a connection are in the container: then its bytes never leave it.
 
     A namespace of its own holds both sockets of such a connection, so one's local end is the other's remote end. That
