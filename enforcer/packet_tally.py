@@ -27,7 +27,8 @@ class _Sums:
 class PacketTally:
     """TCP and UDP packets so far, by connection. ``served`` are ports known to be listened on; empty means unknown.
 
-    Packets of other protocols and to many receivers belong to no link and count as ``others``. ``unattributed_bytes`` are later fragments whose first fragment was not seen: counted to the peer, port 0.
+    Packets of other protocols and to many receivers belong to no link and count as ``others``. ``unattributed_bytes``
+    are later fragments whose first fragment was not seen: counted to the peer, port 0.
     """
 
     served: Collection[int] = frozenset()
