@@ -79,7 +79,7 @@ def parse_stats_json(text: str) -> Scrape:
 def parse_stats_prometheus(text: str) -> Scrape:
     """Return the counters in the text of ``/stats/prometheus``; lines about anything else are passed over. O(text).
 
-    >>> page = 'envoy_cluster_upstream_cx_tx_bytes_total{envoy_cluster_name="outbound|80||cart.shop.svc.cluster.local"} 7'
+    >>> page = 'envoy_cluster_upstream_cx_tx_bytes_total{envoy_cluster_name="outbound|80||cart.shop.svc"} 7'
     >>> parse_stats_prometheus(page).clusters[ServicePort(ServiceName("cart.shop"), 80)]
     ClusterBytes(sent=7, received=0)
     """
