@@ -13,7 +13,7 @@ DISTRIBUTIONS: tuple[Distribution, ...] = ("fixed", "exponential", "lognormal")
 
 @dataclass(frozen=True, slots=True)
 class ServiceTime:
-    """How long a worker is busy with one request at speed 1. ``cv`` is the coefficient of variation (lognormal only)."""
+    """How long a request keeps a worker busy at speed 1. ``cv`` is the coefficient of variation (lognormal only)."""
 
     distribution: Distribution = "exponential"
     mean_ms: float = 5.0

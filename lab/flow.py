@@ -33,7 +33,9 @@ def operation_rates(application: Application) -> Mapping[tuple[str, str], float]
 
     def visit(service: str, operation: str, rate: float) -> None:
         rates[(service, operation)] += rate
-        onward = rate * sum(_fraction(replica, application) for replica in application.replicas_of[service] if not replica.leaf)
+        onward = rate * sum(
+            _fraction(replica, application) for replica in application.replicas_of[service] if not replica.leaf
+        )
         for call in calls_of(application.service_by_name[service].operations[operation]):
             visit(call.service, call.operation, onward * call.mean_times)
 

@@ -1,4 +1,4 @@
-"""As little HTTP/1.1 as the lab needs, because every hop of the mesh pays for it: one message at a time on a connection.
+"""As little HTTP/1.1 as the lab needs, because every hop pays for it: one message at a time on a connection.
 
 It speaks only to Envoy and to itself: bodies have a ``content-length``, names of headers are compared in lower case.
 Anything else is refused with ``WireError``. Two cores carry the whole mesh; aiohttp would take four times the CPU.
@@ -125,7 +125,9 @@ def _as_request(start_line: str, headers: Mapping[str, str], body: bytes) -> Req
 def _response_head(response: Response) -> bytes:
     extra = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
     reason = _REASONS.get(response.status, "Unknown")
-    return f"HTTP/1.1 {response.status} {reason}\r\n{extra}content-length: {len(response.body)}\r\n\r\n".encode("latin-1")
+    return f"HTTP/1.1 {response.status} {reason}\r\n{extra}content-length: {len(response.body)}\r\n\r\n".encode(
+        "latin-1"
+    )
 
 
 class ClientConnection(asyncio.Protocol):

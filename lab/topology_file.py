@@ -13,7 +13,7 @@
         response_bytes: 2000
         replicas:
           - {nodes: {n1: 2, n2: 1}, version: v1, leaf: false, capacity: 1.0}
-        operations:                                                     # steps in a row; the calls of a step in parallel
+        operations:                                                     # steps in a row; a step in parallel
           get: [[{to: a}, {to: b, operation: read, times: 2}], [{to: c, probability: 0.5}]]
 
 A service without ``operations`` has one, ``get``, that calls nobody. ``operation`` may be left out where the called
