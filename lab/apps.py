@@ -24,7 +24,7 @@ from lab.errors import WireError
 from lab.http_wire import ClientPool, Request, Response, ServerConnection
 from lab.mesh_document import mesh_document
 from lab.service_queue import ServiceQueue
-from lab.topology_file import APP_PORT, parse_application
+from lab.topology_file import APP_PORT, load_application
 from mesh.topology import Container, ContainerName
 
 CALL_DEADLINE_S = 15.0
@@ -121,9 +121,7 @@ async def serve(apps: Sequence[App], *, listening: asyncio.Event) -> None:
 
 
 async def _main(options: argparse.Namespace) -> None:
-    file: Path = options.topology
-    application = parse_application(file.read_text("utf-8"), name=file.stem)  # noqa: ASYNC240 - before anything runs
-    apps = make_apps(application, block=options.block, seed=options.seed)
+    apps = make_apps(load_application(options.topology), block=options.block, seed=options.seed)
     listening = asyncio.Event()
     serving = asyncio.get_running_loop().create_task(serve(apps, listening=listening))
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, serving.cancel)

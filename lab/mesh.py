@@ -59,7 +59,7 @@ class LabMesh:
     def __init__(
         self, settings: MeshSettings, block: Block, directory: Path, children: Children, session: aiohttp.ClientSession
     ) -> None:
-        self.settings, self.block, self.children = settings, block, children
+        self.settings, self.block, self.children, self._session = settings, block, children, session
         self.mesh_file = directory / "mesh.yaml"
         self.document = self._document(settings.annotations)
         self.sidecars = {
@@ -108,6 +108,13 @@ class LabMesh:
         draft = self.mesh_file.with_suffix(".draft")
         draft.write_text(self.document.text, "utf-8")
         draft.replace(self.mesh_file)
+
+    async def all_acked(self) -> bool:
+        """Return whether every sidecar is connected and has acknowledged all that the control plane has sent it."""
+        async with self._session.get(f"{self.http_url}/debug/syncz") as response:
+            proxies = await response.json()
+        states = [state for proxy in proxies for state in proxy["resources"].values()]
+        return len(proxies) == len(self.sidecars) and all(state["sent"] == state["acked"] for state in states)
 
     def _document(self, annotations: Mapping[str, str]) -> MeshDocument:
         return mesh_document(self.application, block=self.block.number, annotations=annotations)

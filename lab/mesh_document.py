@@ -33,8 +33,8 @@ class MeshDocument:
 def node_prefixes(application: Application, *, block: int) -> Mapping[str, str]:
     """Return the address prefix of each node.
 
-    >>> from lab.topology_file import load_application
-    >>> node_prefixes(load_application("chain"), block=20)["n2"]
+    >>> from lab.topology_file import load_application, shipped_file
+    >>> node_prefixes(load_application(shipped_file("chain")), block=20)["n2"]
     '127.21.0.0/16'
     """
     return {node: f"127.{block + index}.0.0/16" for index, node in enumerate(application.nodes)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from lab.envoy_admin import EnvoyAdmin
@@ -29,31 +29,31 @@ class Obedience:
     round_s: float
 
 
-async def watch_change(sidecars: Mapping[str, EnvoyAdmin], change: Callable[[], None]) -> Obedience:
-    """Make ``change`` and return when the sidecars had taken it over.
+async def watch_change(
+    sidecars: Mapping[str, EnvoyAdmin], change: Callable[[], None], *, all_acked: Callable[[], Awaitable[bool]]
+) -> Obedience:
+    """Make ``change`` and return when the sidecars had taken it over; ``all_acked`` asks the control plane.
 
     Raises
     ------
     LabError
-        where a sidecar has not moved after ``DEADLINE_S``; names the ones that did not.
+        where no sidecar has moved after ``DEADLINE_S``, or not all that was sent is acknowledged.
     """
-    before = await _read(sidecars)
+    latest = await _read(sidecars)
     change()
-    started_s = time.monotonic()
-    latest, moved_s = dict(before), dict.fromkeys(sidecars, 0.0)
-    rounds, last_move_s = 0, 0.0
+    started_s, rounds, last_move_s = time.monotonic(), 0, 0.0
+    moved_s: dict[str, float] = {}
     while True:
         now = await _read(sidecars)
-        elapsed_s = time.monotonic() - started_s
-        rounds += 1
+        elapsed_s, rounds = time.monotonic() - started_s, rounds + 1
         for name, counters in now.items():
             if counters != latest[name]:
                 latest[name], moved_s[name], last_move_s = counters, elapsed_s, elapsed_s
-        still = [name for name in sidecars if latest[name] == before[name]]
-        if not still and elapsed_s - last_move_s > QUIET_S:
+        if moved_s and elapsed_s - last_move_s > QUIET_S and await all_acked():
             return Obedience(min(moved_s.values()), max(moved_s.values()), elapsed_s / rounds)
         if elapsed_s > DEADLINE_S:
-            raise LabError(f"after {DEADLINE_S:g} s these sidecars have taken over nothing: {', '.join(still)}")
+            what = "not every sidecar has acknowledged" if moved_s else "no sidecar has taken over"
+            raise LabError(f"{what} the change after {DEADLINE_S:g} s")
         await asyncio.sleep(POLL_S)
 
 

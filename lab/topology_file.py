@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from importlib import resources
+from pathlib import Path
 
 from lab.application import (
     DISTRIBUTIONS,
@@ -62,11 +63,16 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(name.removesuffix(".yaml") for name in files if name.endswith(".yaml")))
 
 
-def load_application(name: str) -> Application:
-    """Return a shipped application by its name. Raises LabError, which lists the names, for another."""
+def shipped_file(name: str) -> Path:
+    """Return the topology file of a shipped application. Raises LabError, which lists the names, for another."""
     if name not in names():
         raise LabError(f"application: found {name!r}, allowed: {' | '.join(names())}")
-    return parse_application(resources.files("lab.topologies").joinpath(f"{name}.yaml").read_text("utf-8"), name=name)
+    return Path(str(resources.files("lab.topologies").joinpath(f"{name}.yaml")))
+
+
+def load_application(file: Path) -> Application:
+    """Return the application that ``file`` describes. Raises BadInputError as ``parse_application`` does."""
+    return parse_application(file.read_text("utf-8"), name=file.stem)
 
 
 def parse_application(text: str, *, name: str) -> Application:
