@@ -1,0 +1,90 @@
+"""Options that the lab's commands share, and how they end: on Ctrl-C and SIGTERM in order, as an error in one line."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import Coroutine
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from askew.errors import CommandError
+from lab.application import Application
+from lab.topology_file import load_application, names, shipped_file
+
+T = TypeVar("T")
+LONGEST_S = 86_400.0
+
+
+def add_mesh_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", choices=names(), default="bookinfo", help="the sample application (bookinfo)")
+    parser.add_argument("--rate", type=rate, metavar="N", help="requests per second at the entry (the application's)")
+    parser.add_argument(
+        "--cross-node-delay-ms", type=delay_ms, default=2, metavar="X", help="price of a request between nodes (2)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of arrivals and service times (1)")
+
+
+def chosen_application(args: argparse.Namespace) -> Application:
+    """Return the application of ``--app`` with the load of ``--rate``."""
+    application = load_application(shipped_file(args.app))
+    if args.rate is None:
+        return application
+    return replace(application, load=replace(application.load, requests_per_s=args.rate))
+
+
+def seconds(text: str) -> float:
+    """Return a duration of 1 s to a day. Raises ArgumentTypeError for anything else."""
+    return _number(text, low=1.0, high=LONGEST_S, allowed="seconds from 1 to 86400")
+
+
+def rate(text: str) -> float:
+    """Return requests per second. Raises ArgumentTypeError for anything else."""
+    return _number(text, low=0.1, high=10_000.0, allowed="requests per second from 0.1 to 10000")
+
+
+def delay_ms(text: str) -> int:
+    """Return whole milliseconds, which is what Envoy's timers can do. Raises ArgumentTypeError for anything else."""
+    if not text.isascii() or not text.isdigit() or int(text) > 10_000:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: whole milliseconds from 0 to 10000")
+    return int(text)
+
+
+def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` to its end; SIGINT, SIGTERM and SIGHUP cancel it, so that it can clean up.
+
+    Raises
+    ------
+    CommandError
+        after such a signal, with the shell's exit code for it.
+    """
+    heard: list[signal.Signals] = []
+
+    async def guarded() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+
+        def end(number: signal.Signals) -> None:
+            heard.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, end, number)
+        return await work
+
+    try:
+        return asyncio.run(guarded())
+    except asyncio.CancelledError:
+        name = heard[0].name if heard else "a signal"
+        raise CommandError(f"askew lab: ended by {name}", exit_code=128 + (heard[0] if heard else 1)) from None
+
+
+def _number(text: str, *, low: float, high: float, allowed: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: {allowed}")
+    return value
