@@ -16,10 +16,12 @@ from mesh.errors import one_line
 BUILT_IN = {
     "serve": "askew.cli.serve",
     "bootstrap": "askew.cli.bootstrap",
+    "estimate": "askew.cli.estimate",
 }
 SUMMARIES = {
     "serve": "run the control plane",
     "bootstrap": "print an Envoy bootstrap for a container's sidecar",
+    "estimate": "estimate link traffic or flows from counters in a file",
     "lab": "a whole mesh on this machine: demo, up",
 }
 

@@ -51,11 +51,12 @@ def disagreement_of(graph: ServiceGraph, edge_bytes: Floats) -> Disagreement:
     counted_sent = np.array(graph.transmit_bytes, dtype=np.float64)
     counted_received = np.array(graph.receive_bytes, dtype=np.float64)
     unexplained = np.abs(sent - counted_sent) + np.abs(received - counted_received)
-    unexplained[~np.array(graph.observed, dtype=np.bool_)] = 0.0
+    unexplained[np.array(graph.coverage) < 1] = 0.0
     counted = counted_sent + counted_received
     links = csr_array((np.ones(len(pairs)), (client, server)), shape=(size, size))
     count, label = connected_components(links, directed=False) if size else (0, np.zeros(0, dtype=np.int64))
-    per_component = _ratio(np.bincount(label, unexplained, count), np.bincount(label, counted, count))
+    left = np.bincount(label, unexplained, count).astype(np.float64)
+    per_component = _ratio(left, np.bincount(label, counted, count).astype(np.float64))
     per_vertex = per_component[label]
     overall = _ratio(unexplained.sum(keepdims=True), counted.sum(keepdims=True))
     return Disagreement(float(overall[0]), per_vertex, np.repeat(per_vertex[client], 2))
@@ -69,9 +70,9 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 def edge_confidence(edge_bytes: Floats, peeled: Peeled, pinned: Floats, disagreement: Disagreement) -> Floats:
     """Return the confidence of each directed edge, 0..1.
 
-    A peeled value is a difference of counters that hold ``mass`` bytes together; with counters wrong by the part that they are
-    seen to disagree by, its expected relative error is disagreement · mass / bytes. An estimated value counts as a
-    difference of what its ends hold, and only its pinned part is sure at all. Measured: 1.
+    A peeled value is a difference of counters that hold ``mass`` bytes together; with counters wrong by the part
+    that they are seen to disagree by, its expected relative error is disagreement · mass / bytes. An estimated value
+    counts as a difference of what its ends hold, and only its pinned part is sure at all. Measured: 1.
 
     Returns
     -------

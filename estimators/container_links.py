@@ -14,13 +14,15 @@ from mesh.shares import Shares
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
 class ShareColumns:
     """Shares as three parallel columns, one row per (client container, endpoint container).
 
-    ``shares``: float64, shape ``(rows,)``, ≥ 0. Rows of one client towards one service need not sum to 1; they are scaled.
+    ``shares``: float64, shape ``(rows,)``, ≥ 0. Rows of one client towards one service need not sum to 1; they are
+    scaled.
     """
 
     clients: Sequence[str]
@@ -80,7 +82,7 @@ class _Rows:
     endpoints: Ints
     relation: Ints
     pair: Ints
-    forward: NDArray[np.bool_]  # the client's service is the pair's first
+    forward: Bools  # the client's service is the pair's first
     shares: Floats
 
 
@@ -99,9 +101,10 @@ def split_links(
     graph, containers, totals:
         As for ``merge_replicas``.
     shares:
-        Shares in force. A client counts with its part of what the clients with shares towards that service transmit (for the
-        way back: receive); equal parts where they have no traffic. Where two services call each other and both ways have
-        shares, each relation explains half of the link, since bytes do not say which call they belong to.
+        Shares in force. A client counts with its part of what the clients with shares towards that service transmit
+        (for the way back: receive); equal parts where they have no traffic. Where two services call each other and
+        both ways have shares, each relation explains half of the link, since bytes do not say which call they belong
+        to.
     edge_rates:
         float64, shape ``(2 · pairs,)``: bytes per second of each directed edge.
 
@@ -121,7 +124,7 @@ def split_links(
     sources = np.concatenate([rows.clients, rows.endpoints])
     targets = np.concatenate([rows.endpoints, rows.clients])
     keys, place = np.unique(sources * len(names) + targets, return_inverse=True)
-    rates = np.bincount(place, weights=np.concatenate([towards, back]), minlength=len(keys))
+    rates = np.bincount(place, weights=np.concatenate([towards, back]), minlength=len(keys)).astype(np.float64)
     count = max(1, len(names))
     return ContainerLinks(names, keys // count, keys % count, rates), tuple(warnings)
 
@@ -183,7 +186,7 @@ def _weights(rows: _Rows, traffic: Floats) -> Floats:
 
 def _relations_per_pair(rows: _Rows) -> Floats:
     """Return, per row, in how many relations (1 or 2) its service pair has shares."""
-    relations, first = np.unique(rows.relation, return_index=True)
+    _, first = np.unique(rows.relation, return_index=True)
     per_pair = np.bincount(rows.pair[first], minlength=int(rows.pair.max(initial=-1)) + 1)
     counts: Floats = per_pair[rows.pair].astype(np.float64)
     return counts

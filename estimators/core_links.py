@@ -1,11 +1,13 @@
 """The unpeeled core: non-negative least squares for links that counters alone cannot tell apart.
 
-On a cycle infinitely many link values fit the same counters. Among the best fits we take the one nearest to the gravity
-estimate (each link in proportion to what its two ends have left), as in tomogravity (Zhang, Roughan, Duffield, Greenberg,
-SIGMETRICS 2003), because plain NNLS would rather set whole links to zero.
+On a cycle infinitely many link values fit the same counters. Among the best fits we take the one nearest to the
+gravity estimate (each link in proportion to what its two ends have left), as in tomogravity (Zhang, Roughan,
+Duffield, Greenberg, SIGMETRICS 2003), because plain NNLS would rather set whole links to zero.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +35,8 @@ def solve_core(ends: Ints, rest: Floats) -> Floats:
     Returns
     -------
     Floats
-        Shape ``(edges,)``, bytes ≥ 0, minimising ``Σ (sum of the node's edges − rest)²`` over the known nodes; each connected
-        component by itself.
+        Shape ``(edges,)``, bytes ≥ 0, minimising ``Σ (sum of the node's edges − rest)²`` over the known nodes; each
+        connected component by itself.
 
     Examples
     --------
@@ -54,7 +56,7 @@ def solve_core(ends: Ints, rest: Floats) -> Floats:
     edge_label = label[local[:, 0]]
     order = np.argsort(edge_label, kind="stable")
     starts = np.searchsorted(edge_label[order], np.arange(count + 1))
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts.tolist()):
         edges = order[begin:end]
         own_names, own = np.unique(ends[edges], return_inverse=True)
         result[edges] = _solve_component(own.reshape(-1, 2), rest[own_names])
@@ -94,12 +96,13 @@ def _gravity(ends: Ints, target: Floats) -> Floats:
     """Scale all links, side by side, until they meet the known sums (iterative proportional fitting)."""
     known = np.isfinite(target)
     wanted = np.where(known, np.maximum(target, 0.0), 0.0)
-    links = known[ends].any(axis=1).astype(np.float64)
+    links: Floats = known[ends].any(axis=1).astype(np.float64)
     for _ in range(GRAVITY_SWEEPS):
         before = links
         for side in (0, 1):
             sums = np.bincount(ends[:, side], weights=links, minlength=len(target))
-            factor = np.divide(wanted, sums, out=np.ones_like(sums), where=known & (sums > 0))
+            factor: Floats = np.ones(len(target))
+            np.divide(wanted, sums, out=factor, where=known & (sums > 0))
             links = links * factor[ends[:, side]]
         if float(np.abs(links - before).max()) <= TOLERANCE:
             break

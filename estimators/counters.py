@@ -58,7 +58,7 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one sample did: the sample to compare the next one with, and either an increase, a reason, or neither (first)."""
+    """What one sample did: an increase, or a reason, or neither (the first); ``last`` is what the next one follows."""
 
     last: CounterSample | None
     increase: Increase | None = None
@@ -87,7 +87,8 @@ class WindowTotals:
     dropped:
         Samples that were not used.
     gaps:
-        Containers whose increase spans a gap of more than 3 intervals: counted, but a restart inside it would not show.
+        Containers whose increase spans a gap of more than 3 intervals: counted, but a restart inside it would not
+        show.
     """
 
     window_s: float
@@ -212,9 +213,9 @@ def mean_rates(increases: Iterable[Increase]) -> WindowTotals:
 def total_window(samples: Sequence[CounterSample]) -> WindowTotals:
     """Return what every container received and sent over the window of all samples together.
 
-    The window is ``max time_s − min time_s`` of all usable samples. A container that vanished keeps its last total; one that
-    appeared later counts from its first sample. Samples may stand in any order. A gap is counted (the counter knows what
-    passed in it) and named.
+    The window is ``max time_s − min time_s`` of all usable samples. A container that vanished keeps its last total;
+    one that appeared later counts from its first sample. Samples may stand in any order. A gap is counted (the
+    counter knows what passed in it) and named.
 
     Returns
     -------
@@ -223,7 +224,8 @@ def total_window(samples: Sequence[CounterSample]) -> WindowTotals:
 
     Examples
     --------
-    >>> totals = total_window([CounterSample("a", 10, 70, 9), CounterSample("a", 0, 20, 4), CounterSample("b", 5, 1, 1)])
+    >>> samples = [CounterSample("a", 10, 70, 9), CounterSample("a", 0, 20, 4), CounterSample("b", 5, 1, 1)]
+    >>> totals = total_window(samples)
     >>> totals.window_s, totals.receive_bytes, totals.transmit_bytes
     (10, {'a': 50, 'b': 0}, {'a': 5, 'b': 0})
     """
@@ -276,10 +278,8 @@ def warnings_of(totals: WindowTotals) -> tuple[str, ...]:
         for (name, reason), count in counts.items()
     ]
     texts += [
-        f"container {name}: gap of more than {LONGEST_GAP_INTERVALS} intervals; its increase counts, but a restart inside "
-        "would not show"
+        f"container {name}: gap of more than {LONGEST_GAP_INTERVALS} intervals; its increase counts, "
+        "but a restart inside would not show"
         for name in totals.gaps
     ]
-    if totals.window_s == 0:
-        texts.append("counters: all samples are of one time, so there is no rate")
     return tuple(texts)

@@ -14,9 +14,9 @@ def cheaper_set(
 ) -> tuple[int, ...]:
     """Return the cheapest set found that is cheaper than ``best``, else ``best``.
 
-    Any solution holds a vertex of any cycle, so we branch on the vertices of a shortest one, cheapest first; a vertex that was
-    tried is kept in later branches. The search ends after 30 expansions per vertex, hence O(V·(V + E)) at worst with the
-    best set so far: on cores of a dozen vertices that is the minimum.
+    Any solution holds a vertex of any cycle, so we branch on the vertices of a shortest one, cheapest first; a
+    vertex that was tried is kept in later branches. The search ends after 30 expansions per vertex, hence O(V·(V +
+    E)) at worst with the best set so far: on cores of a dozen vertices that is the minimum.
 
     Examples
     --------

@@ -1,13 +1,13 @@
 """BreakCycle: which services to measure, so that what is left is a forest and peeling reaches every link.
 
-Measuring a service costs in proportion to its traffic, so this is the minimum-weight feedback vertex set of the open links (NP-hard).
-Strategies:
+Measuring a service costs in proportion to its traffic, so this is the minimum-weight feedback vertex set of the open
+links (NP-hard). Strategies:
 
 ``opttraffic``
     The paper's rule (``paper_rule.py``), exactly as it stands.
 ``askew`` (default)
-    Per connected component the cheapest of: a greedy by traffic per cycle broken, the paper's rule, both without what they
-    took in vain, and on small cores a bounded exact search. Never costlier than the paper's rule.
+    Per connected component the cheapest of: a greedy by traffic per cycle broken, the paper's rule, both without
+    what they took in vain, and on small cores a bounded exact search. Never costlier than the paper's rule.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def services_to_measure(graph: ServiceGraph, open_pairs: Iterable[int], *, strat
     Examples
     --------
     >>> triangle = ServiceGraph(("a", "b", "c"), ((0, 1), (1, 2), (0, 2)), ((0, 1), (1, 2), (0, 2)),
-    ...                         (9, 2, 5), (9, 2, 5), (True,) * 3, 1.0)
+    ...                         (9, 2, 5), (9, 2, 5), (1.0,) * 3, 1.0)
     >>> services_to_measure(triangle, range(3))
     (1,)
     """

@@ -1,4 +1,4 @@
-"""What the estimators raise: input that no caller in its right mind may pass. Bad telemetry is a warning, not an error."""
+"""What the estimators raise: a caller's mistake. Bad telemetry is a warning, never an error."""
 
 from __future__ import annotations
 

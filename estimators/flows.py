@@ -1,6 +1,7 @@
 """Flows between workloads from Istio's request and response byte sums (NetMARKS, INFOCOM 2021).
 
-The paper's mean never forgets: hours after a change it still shows the past. It is here as ``mean``; ``ewma`` is the default.
+The paper's mean never forgets: hours after a change it still shows the past. It is here as ``mean``; ``ewma`` is the
+default.
 """
 
 from __future__ import annotations
@@ -61,9 +62,9 @@ def advance(
 ) -> FlowMemory:
     """Return the memory after one later sample of the pair.
 
-    ``mean`` is NetMARKS' formula, ``F(t_i) = F(t_{i−1})·(t_{i−1}−t_0)/(t_i−t_0) + Δ/(t_i−t_0)`` with Δ = requests + responses.
-    ``ewma``: the first interval's rate, then ``F + (1 − 2^(−Δt/half_life))·(rate − F)``. A counter below its last value has
-    restarted: Δ is the new value.
+    ``mean`` is NetMARKS' formula, ``F(t_i) = F(t_{i−1})·(t_{i−1}−t_0)/(t_i−t_0) + Δ/(t_i−t_0)``, where Δ is the growth
+    of requests and responses. ``ewma``: the first interval's rate, then ``F + (1 − 2^(−Δt/half_life))·(rate − F)``. A
+    counter below its last value has restarted: Δ is the new value.
 
     Parameters
     ----------
@@ -112,7 +113,8 @@ def estimate_flows(
     Returns
     -------
     FlowEstimate
-        O(n log n). Samples with NaN, negative or infinite values, and second samples of one time, are left out with a warning.
+        O(n log n). Samples with NaN, negative or infinite values, and second samples of one time, are left out with
+        a warning.
 
     Raises
     ------

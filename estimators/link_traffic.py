@@ -1,7 +1,8 @@
 """Who sends how much to whom: from byte counters of containers to the bytes on every link.
 
-The order of OptTraffic (ICPP 2023), Algorithm 1: merge replicas (``service_graph.py``), peel (``peeling.py``), name the services to
-measure (``cycles.py``), solve what stays open (``core_links.py``), split over containers (``container_links.py``).
+The order of OptTraffic (ICPP 2023), Algorithm 1: merge replicas (``service_graph.py``), peel (``peeling.py``), name
+the services to measure (``cycles.py``), solve what stays open (``core_links.py``), split over containers
+(``container_links.py``).
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class LinkEstimate:
     to_measure:
         Services still to be measured so that every link can be known exactly.
     residual:
-        ‖vertex sums of links − counters‖₁ / ‖counters‖₁ over all services, transmit and receive apart; 0 where all agree.
+        ‖vertex sums of links − counters‖₁ / ‖counters‖₁ over all services, transmit and receive apart; 0 where all
+        agree.
     warnings:
         What was left out, and of whom.
     """
@@ -165,7 +167,7 @@ def _settle_core(graph: ServiceGraph, peeled: Peeled) -> tuple[Floats, Floats]:
     pinned = np.ones(len(edge_bytes))
     if peeled.open_edges:
         rest = np.array(peeled.rest_bytes, dtype=np.float64)
-        rest[~np.repeat(np.array(graph.observed), 2)] = np.nan
+        rest[np.repeat(np.array(graph.coverage), 2) == 0] = np.nan  # a lower bound still is a better guess than none
         open_edges = np.array(peeled.open_edges)
         ends = np.array(edge_nodes(graph.pairs))[open_edges]
         edge_bytes[open_edges] = solve_core(ends, rest)

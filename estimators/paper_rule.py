@@ -1,11 +1,12 @@
 """OptTraffic's own rule for breaking cycles: search from every head, measure the idlest vertex of each cycle met.
 
-    DFS from every head; when two different paths from the same head meet, take, among the vertices of both paths from the fork
-    on, the one with least receive + transmit; measure it, delete it, and search again.
+    DFS from every head; when two different paths from the same head meet, take, among the vertices of both paths
+    from the fork on, the one with least receive + transmit; measure it, delete it, and search again.
 
-The paper leaves open what happens to cycles that no single head reaches twice (two heads over the same two services, or a ring
-without a head); there the same search goes on with links taken in both directions. It also subtracts each measurement before it
-compares the next; a choice made before measuring cannot, so we compare with the traffic as counted.
+The paper leaves open what happens to cycles that no single head reaches twice (two heads over the same two services,
+or a ring without a head); there the same search goes on with links taken in both directions. It also subtracts each
+measurement before it compares the next; a choice made before measuring cannot, so we compare with the traffic as
+counted.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ def break_cycles_by_path(
 class _PathSearch:
     """A depth-first search that goes on, after a deletion, as if it had started again without the vertex.
 
-    Everything that was visited before the deleted vertex would be visited again in the same way, so only what came later is
-    forgotten: the same choices as a restart, for a fraction of the steps.
+    Everything that was visited before the deleted vertex would be visited again in the same way, so only what came
+    later is forgotten: the same choices as a restart, for a fraction of the steps.
     """
 
     def __init__(self, weights: Mapping[int, float], most_steps: int | None) -> None:
@@ -118,7 +119,7 @@ class _PathSearch:
         self._parent[vertex], self._came_by[vertex] = parent, index
 
     def _idlest(self, one: int, other: int) -> int:
-        """Return the vertex with least traffic on the tree ways from ``one`` and ``other`` up to their fork, included."""
+        """Return the vertex with least traffic on the ways from ``one`` and ``other`` up to their fork, included."""
         ways = []
         while one != other:
             if self._position[one] < self._position[other]:

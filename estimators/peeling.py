@@ -1,8 +1,8 @@
 """Peeling: a vertex with one open link knows that link exactly; subtract it, and the next vertex may know its own.
 
-OptTraffic (ICPP 2023), Algorithm 1, the loop, in the form that treats the two directions of a link apart: in the bipartite
-double cover of the service graph, service ``v`` is the two nodes ``2v`` (what it sends) and ``2v + 1`` (what it receives), and
-a directed link ``u → v`` joins ``2u`` with ``2v + 1``::
+OptTraffic (ICPP 2023), Algorithm 1, the loop, in the form that treats the two directions of a link apart: in the
+bipartite double cover of the service graph, service ``v`` is the two nodes ``2v`` (what it sends) and ``2v + 1``
+(what it receives), and a directed link ``u → v`` joins ``2u`` with ``2v + 1``::
 
       frontend ──► cart ──► redis           sends:     frontend   cart        redis
                ◄──      ◄──                                │  ╲  ╱ │ ╲       ╱ │
@@ -31,8 +31,8 @@ class Peeled:
     rest_bytes:
         Node of the double cover → its counter minus its known links; may be negative where counters disagree.
     mass_bytes:
-        Directed edge → bytes of all counters and measurements that its value is a difference of; its error is the counters'
-        relative error times this.
+        Directed edge → bytes of all counters and measurements that its value is a difference of; its error is the
+        counters' relative error times this.
     open_edges:
         The directed edges of the core, ascending.
     """
@@ -69,7 +69,7 @@ def peel(graph: ServiceGraph, measured_bytes: Mapping[int, float]) -> Peeled:
 
     Examples
     --------
-    >>> graph = ServiceGraph(("a", "b", "c"), ((0, 1), (1, 2)), (), (10, 35, 7), (30, 17, 5), (True,) * 3, 1.0)
+    >>> graph = ServiceGraph(("a", "b", "c"), ((0, 1), (1, 2)), (), (10, 35, 7), (30, 17, 5), (1.0,) * 3, 1.0)
     >>> peel(graph, {}).link_bytes
     (10, 30, 5, 7)
     """
@@ -100,12 +100,12 @@ def peel(graph: ServiceGraph, measured_bytes: Mapping[int, float]) -> Peeled:
     queue.extend(node for node, count in enumerate(degree) if count == 1)
     while queue:
         node = queue.popleft()
-        if degree[node] != 1 or not graph.observed[node // 2]:
+        if degree[node] != 1 or not graph.observed(node // 2):
             continue
         edge = open_xor[node]
         first, second = nodes[edge]
         other = second if node == first else first
-        if degree[other] == 1 and graph.observed[other // 2] and mass[other] < mass[node]:
+        if degree[other] == 1 and graph.observed(other // 2) and mass[other] < mass[node]:
             node = other  # the last link of a tree is known from both ends: trust the one with less behind it
         settle(edge, max(0, rest[node]), mass[node])
     open_edges = tuple(edge for edge, amount in enumerate(found) if amount is None)

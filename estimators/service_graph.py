@@ -1,6 +1,7 @@
 """GraphMerge: replicas of a service become one vertex, and what they may call becomes undirected links.
 
-OptTraffic (ICPP 2023), Algorithm 1, first step: it removes the cycles that replicas of two services form among themselves.
+OptTraffic (ICPP 2023), Algorithm 1, first step: it removes the cycles that replicas of two services form among
+themselves.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ class ServiceGraph:
     services:
         Vertex → name, in the order in which their containers were given.
     pairs:
-        One ``(client, server)`` of vertices per undirected link, in the order of the calls. Link ``k`` is the two directed
-        edges ``2k`` (client to server) and ``2k + 1`` (back).
+        One ``(client, server)`` of vertices per undirected link, in the order of the calls. Link ``k`` is the two
+        directed edges ``2k`` (client to server) and ``2k + 1`` (back).
     calls:
         Every distinct directed call between two services.
     transmit_bytes, receive_bytes:
         Vertex → bytes in the window, the sum over its containers.
-    observed:
-        Vertex → whether any of its containers was counted; the bytes of the others are unknown, not zero.
+    coverage:
+        Vertex → part of its containers that were counted, 0..1. Below 1 the bytes are a lower bound, and at 0 unknown.
     window_s:
         Seconds that the bytes cover; 0 where nothing is known.
     warnings:
@@ -41,13 +42,17 @@ class ServiceGraph:
     calls: tuple[tuple[int, int], ...]
     transmit_bytes: tuple[float, ...]
     receive_bytes: tuple[float, ...]
-    observed: tuple[bool, ...]
+    coverage: tuple[float, ...]
     window_s: float
     warnings: tuple[str, ...] = ()
 
     def traffic_bytes(self, vertex: int) -> float:
         """Return receive + transmit of a vertex: what measuring it costs."""
         return self.transmit_bytes[vertex] + self.receive_bytes[vertex]
+
+    def observed(self, vertex: int) -> bool:
+        """Whether the bytes of a vertex are known whole: every one of its containers was counted."""
+        return self.coverage[vertex] == 1
 
 
 def merge_replicas(
@@ -60,8 +65,8 @@ def merge_replicas(
     containers:
         Container → its service.
     calls:
-        ``(client service, server service)``. Repeated and mutual calls are one pair; a self-call is no link, with a warning;
-        so is a call to or from a service without containers.
+        ``(client service, server service)``. Repeated and mutual calls are one pair; a self-call is no link, with a
+        warning; so is a call to or from a service without containers.
     totals:
         Bytes per container. Counters of a container that is not in ``containers`` are left out, with a warning.
 
@@ -80,19 +85,21 @@ def merge_replicas(
     vertex_of = {service: vertex for vertex, service in enumerate(dict.fromkeys(containers.values()))}
     sent: list[float] = [0] * len(vertex_of)
     received: list[float] = [0] * len(vertex_of)
-    observed = [False] * len(vertex_of)
+    size = [0] * len(vertex_of)
     uncounted: dict[str, list[str]] = {}
     for container, service in containers.items():
         vertex = vertex_of[service]
+        size[vertex] += 1
         if container in totals.receive_bytes and totals.window_s > 0:
             sent[vertex] += totals.transmit_bytes[container]
             received[vertex] += totals.receive_bytes[container]
-            observed[vertex] = True
         else:
             uncounted.setdefault(service, []).append(container)
     pairs, directed, warnings = _pairs(vertex_of, calls)
     warnings += [f"counters of {name}: no such container" for name in totals.receive_bytes if name not in containers]
-    if totals.window_s > 0:
+    if totals.window_s == 0 and containers:
+        warnings.append("counters: no two samples at different times, so there is no rate")
+    else:
         warnings += [f"service {service}: no counters of {_some(names)}" for service, names in uncounted.items()]
     return ServiceGraph(
         services=tuple(vertex_of),
@@ -100,7 +107,7 @@ def merge_replicas(
         calls=directed,
         transmit_bytes=tuple(sent),
         receive_bytes=tuple(received),
-        observed=tuple(observed),
+        coverage=tuple(1 - len(uncounted.get(service, ())) / size[vertex] for service, vertex in vertex_of.items()),
         window_s=totals.window_s,
         warnings=warnings_of(totals) + tuple(warnings),
     )
