@@ -98,12 +98,12 @@ def _gravity(ends: Ints, target: Floats) -> Floats:
     wanted = np.where(known, np.maximum(target, 0.0), 0.0)
     links: Floats = known[ends].any(axis=1).astype(np.float64)
     for _ in range(GRAVITY_SWEEPS):
-        before = links
+        before = links.copy()
         for side in (0, 1):
             sums = np.bincount(ends[:, side], weights=links, minlength=len(target))
             factor: Floats = np.ones(len(target))
             np.divide(wanted, sums, out=factor, where=known & (sums > 0))
-            links = links * factor[ends[:, side]]
+            links *= factor[ends[:, side]]
         if float(np.abs(links - before).max()) <= TOLERANCE:
             break
     return links
