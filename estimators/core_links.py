@@ -96,7 +96,7 @@ def _gravity(ends: Ints, target: Floats) -> Floats:
     """Scale all links, side by side, until they meet the known sums (iterative proportional fitting)."""
     known = np.isfinite(target)
     wanted = np.where(known, np.maximum(target, 0.0), 0.0)
-    links: Floats = known[ends].any(axis=1).astype(np.float64)
+    links: Floats = (known[ends[:, 0]] | known[ends[:, 1]]).astype(np.float64)
     for _ in range(GRAVITY_SWEEPS):
         before = links.copy()
         for side in (0, 1):
