@@ -90,7 +90,7 @@ def test_deathstarbench_with_exact_counters_is_exact_once_measured(graph: dict[s
 
 @pytest.mark.parametrize("graph", [SOCIAL_NETWORK, MEDIA_MICROSERVICES], ids=["social-network", "media"])
 def test_deathstarbench_with_one_percent_noise_stays_under_one_percent(graph: dict[str, tuple[str, ...]]) -> None:
-    """Counters off by a normal 1 %: median error over links < 1 % in each of 20 seeds; measurements off too: over all."""
+    """Counters off by a normal 1 %: median error < 1 % in each of 20 seeds; measurements off as well: over all."""
     medians, all_noisy = [], []
     for seed in range(20):
         rng = np.random.default_rng([SEED, seed])
