@@ -76,14 +76,15 @@ class ContainerLinks:
 
 @dataclass(frozen=True, eq=False)
 class _Rows:
-    """Usable shares by number: containers, the relation (client service, endpoint service), the pair, the share."""
+    """Usable shares by number. A relation is a client service and the service that it calls."""
 
     clients: Ints
     endpoints: Ints
-    relation: Ints
-    pair: Ints
-    forward: Bools  # the client's service is the pair's first
     shares: Floats
+    relation: Ints  # into the columns below
+    relation_ends: list[tuple[int, int]]  # vertices: client service, called service
+    relation_pair: Ints
+    relation_forward: Bools  # the client's service is the pair's first
 
 
 def split_links(
@@ -114,98 +115,100 @@ def split_links(
         The links, and warnings about shares that have no link or no container. O(containers + shares · log).
     """
     names = tuple(containers)
-    rows, warnings = _usable(graph, containers, names, shares)
+    if len(shares.clients) == 0:
+        return ContainerLinks(names, np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)), ()
+    vertex = {service: place for place, service in enumerate(graph.services)}
+    vertices = np.array([vertex[service] for service in containers.values()], dtype=np.int64)
+    rows, warnings = _usable(graph, names, vertices, shares)
     sent = np.array([totals.transmit_bytes.get(name, 0) for name in names], dtype=np.float64)
     received = np.array([totals.receive_bytes.get(name, 0) for name in names], dtype=np.float64)
-    warnings += _shareless(graph, containers, names, rows, sent + received)
-    half = _relations_per_pair(rows)
-    towards = edge_rates[2 * rows.pair + np.where(rows.forward, 0, 1)] * _weights(rows, sent) / half
-    back = edge_rates[2 * rows.pair + np.where(rows.forward, 1, 0)] * _weights(rows, received) / half
+    warnings += _shareless(graph, names, vertices, rows, sent + received)
+    towards, back = _rates(rows, edge_rates, sent, received)
+    count = max(1, len(names))
     sources = np.concatenate([rows.clients, rows.endpoints])
     targets = np.concatenate([rows.endpoints, rows.clients])
-    keys, place = np.unique(sources * len(names) + targets, return_inverse=True)
+    keys, place = np.unique(sources * count + targets, return_inverse=True)
     rates = np.bincount(place, weights=np.concatenate([towards, back]), minlength=len(keys)).astype(np.float64)
-    count = max(1, len(names))
     return ContainerLinks(names, keys // count, keys % count, rates), tuple(warnings)
 
 
 def _usable(
-    graph: ServiceGraph, containers: Mapping[str, str], names: tuple[str, ...], shares: ShareColumns
+    graph: ServiceGraph, names: tuple[str, ...], vertices: Ints, shares: ShareColumns
 ) -> tuple[_Rows, list[str]]:
     index = {name: place for place, name in enumerate(names)}
     clients = np.array([index.get(name, -1) for name in shares.clients], dtype=np.int64)
     endpoints = np.array([index.get(name, -1) for name in shares.endpoints], dtype=np.int64)
     known = (clients >= 0) & (endpoints >= 0)
-    strangers = [
+    warnings = [
         f"share of {shares.clients[row]} to {shares.endpoints[row]}: no such container"
         for row in np.flatnonzero(~known).tolist()
     ]
-    vertex = {service: place for place, service in enumerate(graph.services)}
-    vertices = np.array([vertex[service] for service in containers.values()] or [0], dtype=np.int64)
-    size = len(graph.services)
-    relation = np.where(known, vertices[clients] * size + vertices[endpoints], -1)
-    distinct, place = np.unique(relation, return_inverse=True)
-    pair_of = {ends: pair for pair, ends in enumerate(graph.pairs)}
-    pairs, forwards, warnings = [], [], []
-    for key in distinct.tolist():
-        ends = divmod(key, size) if key >= 0 else (-1, -1)
-        pair = pair_of.get(ends, pair_of.get(ends[::-1], -1))
-        pairs.append(pair)
-        forwards.append(ends in pair_of)
-        if pair < 0 <= key:
-            client, server = graph.services[ends[0]], graph.services[ends[1]]
-            warnings.append(f"shares of {client} to {server}: no call joins them, so no link to split")
-    pair_column = np.array(pairs, dtype=np.int64)[place]
-    use = known & (pair_column >= 0) & (shares.shares > 0)
+    clients, endpoints, values = clients[known], endpoints[known], shares.shares[known]
+    size = max(1, len(graph.services))
+    ends, relation = np.unique(vertices[clients] * size + vertices[endpoints], return_inverse=True)
+    relation_ends = [divmod(key, size) for key in ends.tolist()]
+    pair_of = {pair_ends: pair for pair, pair_ends in enumerate(graph.pairs)}
+    pairs = [pair_of.get(key, pair_of.get(key[::-1], -1)) for key in relation_ends]
+    warnings += [
+        f"shares of {graph.services[client]} to {graph.services[server]}: no call joins them, so no link to split"
+        for (client, server), pair in zip(relation_ends, pairs, strict=True)
+        if pair < 0
+    ]
+    relation_pair = np.array(pairs, dtype=np.int64)
+    use = (relation_pair[relation] >= 0) & (values > 0)
     rows = _Rows(
         clients=clients[use],
         endpoints=endpoints[use],
+        shares=values[use],
         relation=relation[use],
-        pair=pair_column[use],
-        forward=np.array(forwards, dtype=np.bool_)[place][use],
-        shares=shares.shares[use],
+        relation_ends=relation_ends,
+        relation_pair=relation_pair,
+        relation_forward=np.array([key in pair_of for key in relation_ends], dtype=np.bool_),
     )
-    return rows, strangers + warnings
+    return rows, warnings
 
 
-def _weights(rows: _Rows, traffic: Floats) -> Floats:
-    """Return each row's part of its relation: the client's part × its share; they sum to 1 per relation."""
-    _, relation = np.unique(rows.relation, return_inverse=True)
-    row_keys, row = np.unique(np.stack([relation, rows.clients]), axis=1, return_inverse=True)
-    row = row.reshape(-1)
-    row_relation, row_client = row_keys
-    row_traffic = traffic[row_client]
-    total = np.bincount(row_relation, weights=row_traffic)
-    count = np.bincount(row_relation)
-    equal = 1.0 / np.maximum(count, 1)[row_relation]
-    part = np.divide(row_traffic, total[row_relation], out=equal, where=total[row_relation] > 0)
-    share = rows.shares / np.bincount(row, weights=rows.shares, minlength=row_keys.shape[1])[row]
-    weights: Floats = part[row] * share
-    return weights
+def _rates(rows: _Rows, edge_rates: Floats, sent: Floats, received: Floats) -> tuple[Floats, Floats]:
+    """Return each row's bytes per second from the client to the endpoint, and back."""
+    used = np.bincount(rows.relation, minlength=len(rows.relation_ends)) > 0
+    pair, forward = rows.relation_pair, rows.relation_forward
+    relations_of_pair = np.bincount(pair[used], minlength=len(edge_rates) // 2)
+    halved = np.maximum(relations_of_pair[pair], 1)
+    towards = edge_rates[2 * pair + np.where(forward, 0, 1)] / halved
+    back = edge_rates[2 * pair + np.where(forward, 1, 0)] / halved
+    clients, row = np.unique(
+        rows.relation * len(sent) + rows.clients, return_inverse=True
+    )  # one per client and relation
+    relation, client = clients // len(sent), clients % len(sent)
+    share = rows.shares / np.bincount(row, weights=rows.shares, minlength=len(clients))[row]
+    by_sent, by_received = _parts(relation, sent[client]), _parts(relation, received[client])
+    return towards[rows.relation] * by_sent[row] * share, back[rows.relation] * by_received[row] * share
 
 
-def _relations_per_pair(rows: _Rows) -> Floats:
-    """Return, per row, in how many relations (1 or 2) its service pair has shares."""
-    _, first = np.unique(rows.relation, return_index=True)
-    per_pair = np.bincount(rows.pair[first], minlength=int(rows.pair.max(initial=-1)) + 1)
-    counts: Floats = per_pair[rows.pair].astype(np.float64)
-    return counts
+def _parts(relation: Ints, traffic: Floats) -> Floats:
+    """Return each client's part of its relation's traffic; equal parts where there is none."""
+    total = np.bincount(relation, weights=traffic)[relation]
+    parts: Floats = 1.0 / np.bincount(relation)[relation]
+    np.divide(traffic, total, out=parts, where=total > 0)
+    return parts
 
 
-def _shareless(
-    graph: ServiceGraph, containers: Mapping[str, str], names: tuple[str, ...], rows: _Rows, traffic: Floats
-) -> list[str]:
+def _shareless(graph: ServiceGraph, names: tuple[str, ...], vertices: Ints, rows: _Rows, traffic: Floats) -> list[str]:
     """Name clients with traffic that have no share where their service's other clients have one."""
-    members: dict[str, list[int]] = {}
-    for place, service in enumerate(containers.values()):
-        members.setdefault(service, []).append(place)
+    busy = traffic > 0
+    covered = np.unique(rows.relation * len(names) + rows.clients)
+    relation, client = covered // max(1, len(names)), covered % max(1, len(names))
+    wanted = np.bincount(vertices[busy], minlength=len(graph.services))
+    found = np.bincount(relation[busy[client]], minlength=len(rows.relation_ends))
     warnings = []
-    size = len(graph.services)
-    for relation in np.unique(rows.relation).tolist():
-        client, server = (graph.services[vertex] for vertex in divmod(relation, size))
-        with_shares = set(rows.clients[rows.relation == relation].tolist())
-        missing = [names[place] for place in members[client] if place not in with_shares and traffic[place] > 0]
-        if missing:
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            warnings.append(f"client {missing[0]}{more}: traffic but no share to {server}; the others carry the link")
+    for place in np.unique(relation).tolist():
+        service, server = rows.relation_ends[place]
+        missing = int(wanted[service] - found[place])
+        if missing > 0:
+            without = np.setdiff1d(np.flatnonzero(busy & (vertices == service)), client[relation == place])
+            more = f" and {missing - 1} more" if missing > 1 else ""
+            first = names[int(without[0])]
+            warnings.append(
+                f"client {first}{more}: traffic but no share to {graph.services[server]}; the others carry the link"
+            )
     return warnings
