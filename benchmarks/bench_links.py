@@ -1,10 +1,10 @@
 """How does link estimation grow with the mesh, and what would a dense NNLS or a networkx peel cost on the same mesh?
 
-Synthetic meshes (17 containers a service, a random call tree plus 5 % further calls, log-normal bytes, two samples
-per container, 10 endpoints per client). Ours is timed whole: samples to links with cycle breaking and core;
-container links apart. The peers get the service sums for nothing: NNLS solves all links at once; the networkx peel
-removes leaves and leaves the core unsolved. Each peer runs up to the largest size that it is expected to end within
-``--seconds``.
+Synthetic meshes: 17 containers a service, a random call tree plus 5 % further calls, log-normal bytes, two samples
+per container, 10 endpoints per client. ``whole``: from samples to links, cycle breaking and core included;
+``split``: the same with container links. The peers start from sums per service, so they are compared with what is
+left of ours after that: ``NNLS/solve`` (both solve every link) and ``networkx/peel`` (both stop at the core). Each
+peer runs up to the largest size at which it is expected to end within ``--seconds``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -25,9 +26,9 @@ from scipy.optimize import nnls
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from estimators.container_links import NO_SHARES, ShareColumns
-from estimators.counters import CounterSample, total_window
+from estimators.counters import CounterSample, WindowTotals, total_window
 from estimators.link_traffic import LinkEstimate, estimate_links
-from estimators.peeling import edge_nodes
+from estimators.peeling import edge_nodes, peel
 from estimators.service_graph import ServiceGraph, merge_replicas
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
@@ -122,10 +123,10 @@ def networkx_peel(graph: ServiceGraph) -> dict[tuple[int, int], float]:
     return links
 
 
-def seconds_of(work: Callable[[], object], repeats: int) -> float:
-    """Return the median wall time of ``repeats`` runs, in seconds."""
-    times = []
-    for _ in range(repeats):
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the median wall time of up to 5 runs, in seconds; fewer once they have taken 2 s."""
+    times: list[float] = []
+    while len(times) < 5 and sum(times) < 2.0:
         start = time.perf_counter()
         work()
         times.append(time.perf_counter() - start)
@@ -138,41 +139,53 @@ def exponent(times: dict[int, float]) -> float:
     return float(np.polyfit(sizes, np.log(list(times.values())), 1)[0]) if len(times) > 1 else math.nan
 
 
+def solve(graph: ServiceGraph) -> LinkEstimate:
+    """Estimate from the sums per service on: every service as one container."""
+    names = dict(zip(graph.services, graph.services, strict=True))
+    sums = WindowTotals(
+        window_s=WINDOW_S,
+        receive_bytes=dict(zip(graph.services, graph.receive_bytes, strict=True)),
+        transmit_bytes=dict(zip(graph.services, graph.transmit_bytes, strict=True)),
+    )
+    calls = [(graph.services[client], graph.services[server]) for client, server in graph.calls]
+    return estimate_links(names, calls, sums)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=20.0, help="longest run of a peer at one size")
     parser.add_argument("--seed", type=int, default=4)
-    seconds = parser.parse_args().seconds
-    rng = np.random.default_rng(parser.parse_args().seed)
-    links: dict[int, float] = {}
-    split: dict[int, float] = {}
-    peers: dict[str, dict[int, float]] = {"dense NNLS": {}, "networkx peel": {}}
-    works: dict[str, tuple[Callable[[ServiceGraph], object], int]] = {
-        "dense NNLS": (dense_nnls, 3),
-        "networkx peel": (networkx_peel, 1),
-    }
-    print("containers  links   open  to measure  links ms  + container links ms   NNLS/ours  networkx/ours")
+    options = parser.parse_args()
+    rng = np.random.default_rng(options.seed)
+    networkx_peel(ServiceGraph((), (), (), (), (), (), 1.0))  # networkx compiles its dispatch at the first call
+    times: dict[str, dict[int, float]] = {name: {} for name in WORKS}
+    print("containers  links   open  to measure  whole ms  split ms  solve ms  peel ms  NNLS/solve  networkx/peel")
     for size in SIZES:
         mesh = make_mesh(size, rng)
         graph = merge_replicas(mesh.containers, mesh.calls, total_window(mesh.samples))
+        for name, (work, power) in WORKS.items():
+            done = times[name]
+            if power is None or not done or max(done.values()) * (size / max(done)) ** power <= options.seconds:
+                done[size] = seconds_of(partial(work, mesh, graph))
         if size in SHOWN:
-            repeats = 5 if size < SIZES[-1] else 3
-            links[size] = seconds_of(lambda mesh=mesh: ours(mesh), repeats)  # type: ignore[misc]
-            split[size] = seconds_of(lambda mesh=mesh: ours(mesh, mesh.shares), repeats)  # type: ignore[misc]
-        for name, (solve, power) in works.items():
-            measured = peers[name]
-            expected = max(measured.values(), default=0.0) * (size / max(measured, default=size)) ** power
-            if expected <= seconds and (not measured or max(measured.values()) <= seconds):
-                measured[size] = seconds_of(lambda solve=solve, graph=graph: solve(graph), 1)  # type: ignore[misc]
-        if size in SHOWN:
-            _show(size, mesh, links[size], split[size], {name: times.get(size) for name, times in peers.items()})
-    print(f"\ngrowth exponent (1 = linear): links {exponent(links):.2f}, with container links {exponent(split):.2f}")
-    for name, times in peers.items():
-        largest = max(times)
-        print(f"{name}: exponent {exponent(times):.2f}; largest size tried {largest}: {times[largest]:.2f} s")
+            _show(size, mesh, {name: done.get(size, math.nan) for name, done in times.items()})
+    print("\ngrowth exponent (1 = linear), and the largest size that ended in time:")
+    for name, done in times.items():
+        print(f"{name:9} {exponent(done):5.2f} {max(done):8d} containers: {done[max(done)]:8.3f} s")
 
 
-def _show(size: int, mesh: Mesh, links_s: float, split_s: float, peers: dict[str, float | None]) -> None:
+# Name → what to time, and the growth to expect of a peer (None: ours, every size).
+WORKS: dict[str, tuple[Callable[[Mesh, ServiceGraph], object], int | None]] = {
+    "whole": (lambda mesh, graph: ours(mesh), None),
+    "split": (lambda mesh, graph: ours(mesh, mesh.shares), None),
+    "solve": (lambda mesh, graph: solve(graph), None),
+    "peel": (lambda mesh, graph: peel(graph, {}), None),
+    "NNLS": (lambda mesh, graph: dense_nnls(graph), 3),
+    "networkx": (lambda mesh, graph: networkx_peel(graph), 1),
+}
+
+
+def _show(size: int, mesh: Mesh, times: dict[str, float]) -> None:
     estimate = ours(mesh)
     worst = max(
         abs(link.rate_bytes_per_s * WINDOW_S / mesh.link_bytes[link.source, link.target] - 1)
@@ -182,10 +195,11 @@ def _show(size: int, mesh: Mesh, links_s: float, split_s: float, peers: dict[str
     if worst > 1e-6:
         sys.exit(f"a peeled link is off by {worst}")
     still_open = sum(link.method == "estimated" for link in estimate.links)
-    ratios = ["too slow" if peer_s is None else f"{peer_s / links_s:.2f} x" for peer_s in peers.values()]
+    columns = " ".join(f"{times[name] * 1e3:9.1f}" for name in ("whole", "split", "solve", "peel"))
+    nnls_ratio, peel_ratio = times["NNLS"] / times["solve"], times["networkx"] / times["peel"]
     print(
-        f"{size:10d} {len(estimate.links):6d} {still_open:6d} {len(estimate.to_measure):11d} {links_s * 1e3:9.1f}"
-        f" {split_s * 1e3:21.1f} {ratios[0]:>11} {ratios[1]:>14}",
+        f"{size:10d} {len(estimate.links):6d} {still_open:6d} {len(estimate.to_measure):11d} {columns}"
+        f" {'too slow' if math.isnan(nnls_ratio) else f'{nnls_ratio:.1f} x':>11} {peel_ratio:12.1f} x",
         flush=True,
     )
 

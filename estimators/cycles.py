@@ -7,7 +7,8 @@ links (NP-hard). Strategies:
     The paper's rule (``paper_rule.py``), exactly as it stands.
 ``askew`` (default)
     Per connected component the cheapest of: a greedy by traffic per cycle broken, the paper's rule, both without
-    what they took in vain, and on small cores a bounded exact search. Never costlier than the paper's rule.
+    what they took in vain, and on small cores a bounded exact search. Never costlier than the paper's rule (unless a
+    core of thousands makes that rule take more than 200 steps per link: then it is not tried).
 """
 
 from __future__ import annotations
