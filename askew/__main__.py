@@ -17,11 +17,13 @@ BUILT_IN = {
     "serve": "askew.cli.serve",
     "bootstrap": "askew.cli.bootstrap",
     "allocate": "askew.cli.allocate",
+    "estimate": "askew.cli.estimate",
 }
 SUMMARIES = {
     "serve": "run the control plane",
     "bootstrap": "print an Envoy bootstrap for a container's sidecar",
     "allocate": "decide shares from rates and capacities in a file",
+    "estimate": "estimate link traffic or flows from counters in a file",
     "lab": "a whole mesh on this machine: demo, up",
 }
 
