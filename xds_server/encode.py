@@ -21,10 +21,13 @@ IDENTIFIER = "askew"
 
 # Field numbers of envoy.service.discovery.v3. The resources and the type URL have the same in both responses.
 _RESOURCES, _TYPE_URL, _NONCE = 2, 4, 5
-_SOTW_VERSION, _SOTW_CONTROL_PLANE = 1, 6
+_SOTW_VERSION, _SOTW_CONTROL_PLANE, _SOTW_ERRORS = 1, 6, 7
 _DELTA_REMOVED, _DELTA_CONTROL_PLANE = 6, 7
 _ANY_TYPE_URL, _ANY_VALUE = 1, 2
 _RESOURCE_VERSION, _RESOURCE_BODY, _RESOURCE_NAME, _RESOURCE_TTL = 1, 2, 3, 6
+_RESOURCE_TYPE_URL = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+_ERROR_RESOURCE_NAME, _ERROR_DETAIL = 1, 2
+_STATUS_CODE, _STATUS_MESSAGE, _NOT_FOUND = 1, 2, 5
 
 DiscoveryMessage = Any  # discovery_pb2.DiscoveryRequest or DeltaDiscoveryRequest; the generated code has no types
 
@@ -60,26 +63,51 @@ def to_request(message: DiscoveryMessage) -> Request:
     )
 
 
-def encode(type_url: str, response: Response, transport: Transport) -> bytes:
-    """Return the bytes of a DiscoveryResponse or DeltaDiscoveryResponse."""
+def encode(type_url: str, response: Response, transport: Transport, *, takes_ttl: bool = False) -> bytes:
+    """Return the bytes of a DiscoveryResponse or DeltaDiscoveryResponse.
+
+    ``takes_ttl`` says whether a state-of-the-world client understands wrapped resources; to others a TTL is not told.
+    """
+    bodyless = response.bodyless
     if transport == "delta":
-        parts = [delta_resource(one) for one in response.resources]
+        parts = [delta_resource(one, bodyless=one.name in bodyless) for one in response.resources]
         parts += [text_field(_DELTA_REMOVED, name) for name in (*response.removed, *response.missing)]
         parts.append(_control_plane(_DELTA_CONTROL_PLANE))
     else:
-        parts = [text_field(_SOTW_VERSION, response.version), *(_any(one) for one in response.resources)]
+        parts = [text_field(_SOTW_VERSION, response.version)]
+        parts += [_sotw_resource(one, takes_ttl=takes_ttl, bodyless=one.name in bodyless) for one in response.resources]
+        parts += [_not_found(name) for name in response.missing]
         parts.append(_control_plane(_SOTW_CONTROL_PLANE))
     parts.append(_type_url(type_url))
     parts.append(text_field(_NONCE, response.nonce))
     return b"".join(parts)
 
 
-def delta_resource(one: Resource) -> bytes:
+def delta_resource(one: Resource, *, bodyless: bool = False) -> bytes:
     """Return ``one`` as a field of a delta response: a ``Resource`` with name and version around the ``Any``."""
-    wrapped = text_field(_RESOURCE_VERSION, one.version) + _any(one) + text_field(_RESOURCE_NAME, one.name)
+    return field(_RESOURCES, _wrapped(one, bodyless=bodyless))
+
+
+def _wrapped(one: Resource, *, bodyless: bool) -> bytes:
+    body = b"" if bodyless else _any(one)
+    wrapped = text_field(_RESOURCE_VERSION, one.version) + body + text_field(_RESOURCE_NAME, one.name)
     if one.ttl_s is not None:
         wrapped += field(_RESOURCE_TTL, _duration(one.ttl_s))
-    return field(_RESOURCES, wrapped)
+    return wrapped
+
+
+def _sotw_resource(one: Resource, *, takes_ttl: bool, bodyless: bool) -> bytes:
+    if one.ttl_s is None or not takes_ttl:
+        return _any(one)
+    wrapped = field(_ANY_VALUE, _wrapped(one, bodyless=bodyless))
+    return field(_RESOURCES, text_field(_ANY_TYPE_URL, _RESOURCE_TYPE_URL) + wrapped)
+
+
+def _not_found(name: str) -> bytes:
+    """Return a ``ResourceError`` field: it does not exist, so that nobody waits 15 s for it (gRFC A88)."""
+    error = number_field(_STATUS_CODE, _NOT_FOUND) + text_field(_STATUS_MESSAGE, "no such resource")
+    named = field(_ERROR_RESOURCE_NAME, text_field(1, name))
+    return field(_SOTW_ERRORS, named + field(_ERROR_DETAIL, error))
 
 
 def size_of(resources: Iterable[Resource]) -> int:

@@ -10,6 +10,8 @@ from envoy.config.core.v3 import base_pb2
 from xds_server.errors import RefuseStreamError
 
 LONGEST_ID = 512
+# Envoy's documentation, "Well Known Client Features".
+TTL_FEATURES = frozenset(("xds.config.supports-resource-ttl", "xds.config.resource-in-sotw"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,12 @@ class Proxy:
     node_name: str = ""
     user_agent: str = ""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    features: frozenset[str] = frozenset()
+
+    @property
+    def takes_ttl(self) -> bool:
+        """Whether a state-of-the-world response may wrap a resource to give it a TTL (delta always may)."""
+        return self.features >= TTL_FEATURES
 
     @property
     def workload_id(self) -> str:
@@ -45,4 +53,5 @@ def proxy_of(node: base_pb2.Node) -> Proxy:
         node_name=metadata.get("NODE_NAME", ""),
         user_agent=f"{node.user_agent_name} {agent}".strip(),
         metadata=metadata,
+        features=frozenset(node.client_features),
     )

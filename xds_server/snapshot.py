@@ -28,7 +28,7 @@ class Resource:
     body:
         The message's bytes, deterministic.
     version:
-        Hash of ``body``: equal on every replica and after every restart.
+        Hash of ``body`` and ``ttl_s``: equal on every replica and after every restart.
     refers:
         The resources that this one needs, as (type URL, name): a cluster's endpoints, a listener's routes or cluster, a
         route configuration's clusters.
@@ -48,7 +48,10 @@ def resource(
     type_url: str, name: str, body: bytes, *, refers: Iterable[Ref] = (), ttl_s: float | None = None
 ) -> Resource:
     """Return a resource with the version that its content asks for."""
-    version = blake2b(body, digest_size=8).hexdigest()
+    digest = blake2b(body, digest_size=8)
+    if ttl_s is not None:
+        digest.update(f"ttl {ttl_s}".encode())
+    version = digest.hexdigest()
     return Resource(type_url, name, body, version, tuple(refers), ttl_s)
 
 

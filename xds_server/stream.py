@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from xds_server.encode import DiscoveryMessage, encode, size_of, to_request
 from xds_server.errors import RefuseStreamError
+from xds_server.heartbeats import Heartbeats
 from xds_server.ordering import Subscriptions, clusters_changed, next_step
 from xds_server.proxy import Proxy, proxy_of
 from xds_server.resources.names import CDS, EDS
@@ -39,6 +40,7 @@ class Stream:
         self.sent: dict[str, Sent] = {}
         self.dirty = asyncio.Event()
         self._held_since_s: float | None = None
+        self._heartbeats = Heartbeats()
 
     def __repr__(self) -> str:
         name = self.proxy.id if self.proxy else "unknown"
@@ -119,25 +121,44 @@ class Stream:
             self._held_since_s = None
         elif self._held_since_s is None:
             self._held_since_s = now_s
-        if not step:
-            return None
-        subscription = self.subscriptions[step.type_url]
-        changes = step.changes
-        if not subscription.full_state:
-            changes = _first_part(changes, largest_bytes)
-        response = subscription.begin(changes)
-        data = encode(step.type_url, response, self.transport)
-        if len(data) > largest_bytes:
-            on_oversized(step.type_url, response.resources[0].name if response.resources else "")
-        status = self.sent[step.type_url]
+        message = self._heartbeat(snapshot, now_s=now_s) if not step else None
+        if step:
+            subscription = self.subscriptions[step.type_url]
+            changes = step.changes if subscription.full_state else _first_part(step.changes, largest_bytes)
+            message = self._message(step.type_url, subscription.begin(changes), now_s=now_s)
+        if message is not None and len(message[2]) > largest_bytes:
+            on_oversized(message[0], message[1].resources[0].name if message[1].resources else "")
+        return message
+
+    def _message(self, type_url: str, response: Response, *, now_s: float) -> tuple[str, Response, bytes]:
+        assert self.proxy is not None
+        status = self.sent[type_url]
         status.sent_at_s, status.sent_nonce, status.sent_version = now_s, response.nonce, response.version
-        return step.type_url, response, data
+        self._heartbeats.sent(type_url, response.resources, now_s=now_s)
+        return type_url, response, encode(type_url, response, self.transport, takes_ttl=self.proxy.takes_ttl)
+
+    def _heartbeat(self, snapshot: Snapshot, *, now_s: float) -> tuple[str, Response, bytes] | None:
+        assert self.proxy is not None
+        if not self._heartbeats or not (self.transport == "delta" or self.proxy.takes_ttl):
+            return None
+        for type_url, subscription in self.subscriptions.items():
+            if subscription.pending is None:
+                due = self._heartbeats.due(type_url, snapshot.of(type_url), subscription.known, now_s=now_s)
+                if due:
+                    return self._message(type_url, subscription.begin_heartbeat(due), now_s=now_s)
+        return None
 
     def wake_in_s(self, *, now_s: float, hold_limit_s: float) -> float | None:
-        """Return after how many seconds something that is held goes out all the same; None if nothing is held."""
-        if self._held_since_s is None:
-            return None
-        return max(0.0, self._held_since_s + hold_limit_s - now_s) + 0.001
+        """Return after how many seconds something is to be sent though nothing happens, or None.
+
+        What is held goes out at its limit; a resource with a TTL is said again before that has run out.
+        """
+        waiting = [type_url for type_url, subscription in self.subscriptions.items() if subscription.pending]
+        times = [self._heartbeats.next_s(waiting=waiting)]
+        if self._held_since_s is not None:
+            times.append(self._held_since_s + hold_limit_s)
+        at_s = min((time_s for time_s in times if time_s is not None), default=None)
+        return None if at_s is None else max(0.0, at_s - now_s) + 0.001
 
     def converged(self, snapshot: Snapshot) -> bool:
         """Whether the client has accepted everything that it asked for."""

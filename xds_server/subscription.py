@@ -11,7 +11,7 @@ un-ACKed, so a stale nonce cannot starve a client. The rules are the xDS protoco
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,7 +55,8 @@ NO_CHANGES = Changes()
 class Response:
     """One response on its way, until it is ACKed or NACKed.
 
-    ``resources`` is all that the message carries; ``news`` those of it that the client did not have.
+    ``resources`` is all that the message carries; ``news`` those of it that the client did not have; ``bodyless`` the
+    names that it only says again, so that their TTL starts anew ("TTL", heartbeats).
     """
 
     nonce: str
@@ -64,6 +65,7 @@ class Response:
     news: tuple[Resource, ...]
     removed: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    bodyless: frozenset[str] = frozenset()
 
 
 Received = Literal["first", "subscription", "ack", "nack", "stale"]
@@ -99,6 +101,7 @@ class Subscription:
     pending: Response | None = None
     accepted: dict[str, Resource] = field(default_factory=dict)
     last_nonce: str = ""
+    last_version: str = ""
     last_error: str = ""
     nacks: int = 0
     owes_first_answer: bool = False
@@ -290,8 +293,24 @@ class Subscription:
         self.forced.difference_update(one.name for one in news)
         self.forced.difference_update(changes.missing)
         self.owes_first_answer = False
+        self.last_version = response.version
         self.pending = response
         return response
+
+    def begin_heartbeat(self, due: Sequence[Resource]) -> Response:
+        """Return the response that only renews the TTL of what the client has, and hold it as pending."""
+        assert self.pending is None
+        self._sent += 1
+        self.last_nonce = f"{self._sent:x}"
+        carried = self._whole_state(NO_CHANGES) if self.full_state else tuple(due)
+        self.pending = Response(
+            nonce=self.last_nonce,
+            version=self.last_version,
+            resources=carried,
+            news=(),
+            bodyless=frozenset(one.name for one in due),
+        )
+        return self.pending
 
     def _whole_state(self, changes: Changes) -> tuple[Resource, ...]:
         """Return all that a full-state response must repeat: the new and the accepted, also what must not go yet."""
