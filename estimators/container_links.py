@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.counters import WindowTotals
 from estimators.service_graph import ServiceGraph
+from estimators.window_totals import WindowTotals
 from mesh.shares import Shares
 
 Floats = NDArray[np.float64]

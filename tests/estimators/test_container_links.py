@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators.container_links import ShareColumns, columns_of
-from estimators.counters import WindowTotals
 from estimators.link_traffic import LinkEstimate, estimate_links
+from estimators.window_totals import WindowTotals
 from mesh.shares import Shares
 from mesh.topology import ContainerName
 from tests.estimators.known_traffic import KnownTraffic, known_traffic, random_graph
