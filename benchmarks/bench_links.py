@@ -26,10 +26,11 @@ from scipy.optimize import nnls
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from estimators.container_links import NO_SHARES, ShareColumns
-from estimators.counters import CounterSample, WindowTotals, total_window
+from estimators.counters import CounterSample
 from estimators.link_traffic import LinkEstimate, estimate_links
 from estimators.peeling import edge_nodes, peel
 from estimators.service_graph import ServiceGraph, merge_replicas
+from estimators.window_totals import WindowTotals, total_window
 
 SIZES = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 SHOWN = (1_000, 10_000, 100_000)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.counters import WindowTotals
 from estimators.service_graph import ServiceGraph
+from estimators.window_totals import WindowTotals
 from mesh.shares import Shares
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
+SHARES_ROUNDING = 1e-3  # a file may write thirds as 0.333
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +124,7 @@ def split_links(
     sent = np.array([totals.transmit_bytes.get(name, 0) for name in names], dtype=np.float64)
     received = np.array([totals.receive_bytes.get(name, 0) for name in names], dtype=np.float64)
     warnings += _shareless(graph, names, vertices, rows, sent + received)
+    warnings += _incomplete(graph, names, rows)
     towards, back = _rates(rows, edge_rates, sent, received)
     count = max(1, len(names))
     sources = np.concatenate([rows.clients, rows.endpoints])
@@ -191,6 +193,17 @@ def _parts(relation: Ints, traffic: Floats) -> Floats:
     parts: Floats = 1.0 / np.bincount(relation)[relation]
     np.divide(traffic, total, out=parts, where=total > 0)
     return parts
+
+
+def _incomplete(graph: ServiceGraph, names: tuple[str, ...], rows: _Rows) -> list[str]:
+    """Name, per relation, the first client whose shares do not sum to 1."""
+    keys, row = np.unique(rows.relation * len(names) + rows.clients, return_inverse=True)
+    off = keys[np.abs(np.bincount(row, weights=rows.shares, minlength=len(keys)) - 1) > SHARES_ROUNDING]
+    relations, first = np.unique(off // len(names), return_index=True)
+    return [
+        f"client {names[client]}: shares to {graph.services[rows.relation_ends[relation][1]]} do not sum to 1, scaled"
+        for relation, client in zip(relations.tolist(), (off[first] % len(names)).tolist(), strict=True)
+    ]
 
 
 def _shareless(graph: ServiceGraph, names: tuple[str, ...], vertices: Ints, rows: _Rows, traffic: Floats) -> list[str]:

@@ -24,11 +24,11 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 GRAVITY_SWEEPS = 50
-DAMPING = 1e-8  # pull towards the gravity estimate; makes the best fit unique
+DAMPING = 1e-6  # pull towards the gravity estimate; makes the best fit unique, and B·Bᵀ regular
 ROUNDS = 3  # each starts from the last and divides what the pull spoiled by about its strength
 MOST_PIVOTS = 200
 PATIENCE = 3  # full exchanges without progress before exchanging one by one
-TOLERANCE = 1e-12
+TOLERANCE = 1e-9  # of the largest sum; rounding over DAMPING is 1e-10
 
 
 def solve_core(ends: Ints, rest: Floats) -> Floats:

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from estimators.confidence import Disagreement, disagreement_of, edge_confidence
 from estimators.container_links import NO_SHARES, ContainerLinks, ShareColumns, split_links
 from estimators.core_links import pinned_part, solve_core
-from estimators.counters import WindowTotals
 from estimators.cycles import services_to_measure
 from estimators.errors import UnknownNameError
 from estimators.peeling import Peeled, edge_nodes, peel
 from estimators.service_graph import ServiceGraph, merge_replicas
+from estimators.window_totals import WindowTotals
 
 Method = Literal["peeled", "measured", "estimated"]
 Floats = NDArray[np.float64]
@@ -130,13 +130,10 @@ def estimate_links(
     edge_bytes, pinned = _settle_core(graph, peeled)
     disagreement = disagreement_of(graph, edge_bytes)
     confidence = edge_confidence(edge_bytes, peeled, pinned, disagreement)
-    to_measure = services_to_measure(graph, sorted({edge // 2 for edge in peeled.open_edges}), strategy=strategy)
+    open_pairs = sorted({edge // 2 for edge in peeled.open_edges})
+    to_measure = services_to_measure(graph, open_pairs, strategy=strategy)
     container_links, share_warnings = split_links(graph, containers, totals, shares, edge_rates=edge_bytes / window_s)
-    open_edges = frozenset(peeled.open_edges)
-    methods: list[Method] = [
-        "measured" if edge in measured_bytes else "estimated" if edge in open_edges else "peeled"
-        for edge in range(len(edge_bytes))
-    ]
+    methods = _methods(peeled, measured_bytes)
     return LinkEstimate(
         links=_links(graph, edge_bytes / window_s, methods, confidence, disagreement),
         container_links=container_links,
@@ -173,6 +170,13 @@ def _settle_core(graph: ServiceGraph, peeled: Peeled) -> tuple[Floats, Floats]:
         edge_bytes[open_edges] = solve_core(ends, rest)
         pinned[open_edges] = pinned_part(ends, rest)
     return edge_bytes, pinned
+
+
+def _methods(peeled: Peeled, measured_bytes: Mapping[int, float]) -> list[Method]:
+    return [
+        "measured" if edge in measured_bytes else "estimated" if amount is None else "peeled"
+        for edge, amount in enumerate(peeled.link_bytes)
+    ]
 
 
 def _links(

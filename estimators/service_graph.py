@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from estimators.counters import WindowTotals, warnings_of
+from estimators.window_totals import WindowTotals, warnings_of
 
 MOST_NAMES_SHOWN = 3
 

@@ -8,9 +8,9 @@ from askew.cli.flow_file import parse_flow_file
 from askew.cli.input_file import parse_file
 from askew.cli.json_document import dump_json
 from askew.cli.link_file import parse_link_file
-from estimators.counters import total_window
 from estimators.flows import estimate_flows
 from estimators.link_traffic import estimate_links
+from estimators.window_totals import total_window
 
 HELP = "estimate link traffic or workload flows from counters in a file"
 

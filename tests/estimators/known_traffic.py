@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimators.counters import CounterSample, WindowTotals, total_window
+from estimators.counters import CounterSample
+from estimators.window_totals import WindowTotals, total_window
 
 WINDOW_S = 10.0
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from estimators.container_links import ShareColumns, columns_of
-from estimators.counters import WindowTotals
 from estimators.link_traffic import LinkEstimate, estimate_links
+from estimators.window_totals import WindowTotals
 from mesh.shares import Shares
 from mesh.topology import ContainerName
 from tests.estimators.known_traffic import KnownTraffic, known_traffic, random_graph
@@ -85,10 +85,12 @@ def test_each_ordered_container_pair_stands_once(seed: int, services: int, extra
 
 
 def test_rows_that_do_not_sum_to_one_are_scaled() -> None:
-    """Half and half written as 0.2 and 0.2 is still half and half."""
+    """Half and half written as 0.2 and 0.2 is still half and half, and the client is named."""
     shares = shares_of([("f-0", "c-0", 0.2), ("f-0", "c-1", 0.2), ("f-1", "c-0", 1.0)])
-    found = split(estimate_links(CONTAINERS, [("f", "c")], TOTALS, shares=shares))
+    estimate = estimate_links(CONTAINERS, [("f", "c")], TOTALS, shares=shares)
+    found = split(estimate)
     assert found["f-0", "c-0"] == found["f-0", "c-1"] == pytest.approx(5.0)
+    assert estimate.warnings == ("client f-0: shares to c do not sum to 1, scaled",)
 
 
 def test_a_client_without_shares_is_named_and_the_others_carry_the_link() -> None:

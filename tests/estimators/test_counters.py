@@ -7,14 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators.counters import (
-    CounterSample,
-    Reason,
-    mean_rates,
-    read_increases,
-    total_window,
-    warnings_of,
-)
+from estimators.counters import CounterSample, Reason, read_increases
+from estimators.window_totals import mean_rates, total_window, warnings_of
 
 values = st.one_of(st.integers(0, 2**63), st.floats(allow_nan=True, allow_infinity=True), st.just(-1))
 times = st.one_of(st.integers(0, 60), st.floats(allow_nan=True, allow_infinity=True))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimators.counters import WindowTotals
 from estimators.errors import UnknownNameError, UnknownStrategyError
 from estimators.link_traffic import LinkEstimate, estimate_links
+from estimators.window_totals import WindowTotals
 from tests.estimators.known_traffic import (
     MEDIA_MICROSERVICES,
     SOCIAL_NETWORK,

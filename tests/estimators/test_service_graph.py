@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from estimators.counters import WindowTotals
 from estimators.service_graph import merge_replicas
+from estimators.window_totals import WindowTotals
 
 TOTALS = WindowTotals(10.0, {"a-0": 1, "a-1": 2, "b-0": 3}, {"a-0": 10, "a-1": 20, "b-0": 30})
 CONTAINERS = {"a-0": "a", "a-1": "a", "b-0": "b"}
