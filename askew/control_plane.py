@@ -24,7 +24,7 @@ from mesh.topology import Topology
 from xds_server.debug import pages
 from xds_server.errors import CannotListenError
 from xds_server.metrics import XdsMetrics
-from xds_server.proxy import Proxy
+from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
 from xds_server.server import XdsServer
 from xds_server.snapshot import Snapshot
@@ -137,7 +137,9 @@ class ControlPlane:
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         if container is None:
             return None  # a stranger, or a container that has just gone: it keeps what it has
-        return self.configs.snapshot(container, inbound=proxy.metadata.get("ASKEW_INBOUND") != "bootstrap")
+        return self.configs.snapshot(
+            container, inbound=proxy.metadata.get(INBOUND_METADATA) != "bootstrap", transport=transport_of(proxy)
+        )
 
     # -- the HTTP port ------------------------------------------------------------------------------------------------
 

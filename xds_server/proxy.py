@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from envoy.config.core.v3 import base_pb2
 
 from xds_server.errors import RefuseStreamError
+from xds_server.resources.config_source import TRANSPORT_METADATA, TRANSPORTS, Transport
 
 LONGEST_ID = 512
+INBOUND_METADATA = "ASKEW_INBOUND"  # "bootstrap": the sidecar brings its inbound listener along
 # Envoy's documentation, "Well Known Client Features".
 TTL_FEATURES = frozenset(("xds.config.supports-resource-ttl", "xds.config.resource-in-sotw"))
 
@@ -55,3 +57,9 @@ def proxy_of(node: base_pb2.Node) -> Proxy:
         metadata=metadata,
         features=frozenset(node.client_features),
     )
+
+
+def transport_of(proxy: Proxy) -> Transport:
+    """Return the transport that the proxy's bootstrap says it uses; delta ADS where it says nothing we know."""
+    named = proxy.metadata.get(TRANSPORT_METADATA, "")
+    return next((transport for transport in TRANSPORTS if transport == named), "delta")

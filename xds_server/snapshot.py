@@ -34,6 +34,8 @@ class Resource:
         route configuration's clusters.
     ttl_s:
         Seconds after which the client drops it unless it hears of it again, or None.
+    may_be_empty:
+        Whether the source itself says that there is no endpoint; only then may an assignment hold none.
     """
 
     type_url: str
@@ -42,17 +44,24 @@ class Resource:
     version: str
     refers: tuple[Ref, ...] = ()
     ttl_s: float | None = None
+    may_be_empty: bool = False
 
 
 def resource(
-    type_url: str, name: str, body: bytes, *, refers: Iterable[Ref] = (), ttl_s: float | None = None
+    type_url: str,
+    name: str,
+    body: bytes,
+    *,
+    refers: Iterable[Ref] = (),
+    ttl_s: float | None = None,
+    may_be_empty: bool = False,
 ) -> Resource:
     """Return a resource with the version that its content asks for."""
     digest = blake2b(body, digest_size=8)
     if ttl_s is not None:
         digest.update(f"ttl {ttl_s}".encode())
     version = digest.hexdigest()
-    return Resource(type_url, name, body, version, tuple(refers), ttl_s)
+    return Resource(type_url, name, body, version, tuple(refers), ttl_s, may_be_empty)
 
 
 @dataclass(frozen=True, slots=True)

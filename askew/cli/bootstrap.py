@@ -13,6 +13,7 @@ from askew.errors import CommandError
 from mesh.errors import one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.resources.bootstrap import render_bootstrap
+from xds_server.resources.config_source import TRANSPORTS
 
 HELP = "print an Envoy bootstrap (YAML) for a container's sidecar"
 
@@ -33,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("container", metavar="CONTAINER", help="a container's name in it")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, default=("127.0.0.1", 18000))
     parser.add_argument("--admin-port", metavar="N", type=port_number, default=15000)
-    parser.add_argument("--transport", choices=("delta", "sotw"), default="delta", help="the xDS transport")
+    parser.add_argument("--transport", choices=TRANSPORTS, default="delta", help="the xDS transport")
+    parser.add_argument(
+        "--http", metavar="HOST:PORT", type=host_and_port, default=("127.0.0.1", 18080), help="for rest"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +49,12 @@ def run(args: argparse.Namespace) -> int:
             one_line(f"CONTAINER: found {args.container!a}, allowed: a container of {args.mesh}: {known}")
         )
     bootstrap = render_bootstrap(
-        topology, container, xds_address=args.xds, admin_port=args.admin_port, transport=args.transport
+        topology,
+        container,
+        xds_address=args.xds,
+        admin_port=args.admin_port,
+        transport=args.transport,
+        rest_address=args.http,
     )
     yaml.dump(bootstrap, sys.stdout, Dumper=QuotingDumper, sort_keys=False, allow_unicode=False)
     return 0

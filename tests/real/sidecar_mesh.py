@@ -24,7 +24,8 @@ from aiohttp import web
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, ServeSettings
 from mesh.topology import Container
-from xds_server.resources.bootstrap import Transport, render_bootstrap
+from xds_server.resources.bootstrap import render_bootstrap
+from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
 DEADLINE_S = 20.0

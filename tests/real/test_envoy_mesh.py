@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.real.sidecar_mesh import SidecarMesh, failures, until
-from xds_server.resources.bootstrap import Transport
+from xds_server.resources.config_source import Transport
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, Literal
+from typing import Any
 
 from mesh.topology import Container, Topology
-from xds_server.resources.names import XDS_CLUSTER
+from xds_server.resources.config_source import (
+    TRANSPORT_METADATA,
+    Transport,
+    api_config_source,
+    as_json,
+    config_source,
+    is_aggregated,
+)
+from xds_server.resources.names import REST_CLUSTER, XDS_CLUSTER
 
 PROMETHEUS_PORT = 15090
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 TYPE = "type.googleapis.com/"
 UNLIMITED = 2**32 - 1
-Transport = Literal["delta", "sotw"]
 
 
 def render_bootstrap(
@@ -22,6 +29,7 @@ def render_bootstrap(
     xds_address: tuple[str, int],
     admin_port: int,
     transport: Transport = "delta",
+    rest_address: tuple[str, int] = ("127.0.0.1", 18080),
 ) -> dict[str, Any]:
     """Return Envoy's bootstrap (v3) for the sidecar of ``container``, ready for YAML or JSON.
 
@@ -33,17 +41,25 @@ def render_bootstrap(
     Source: Envoy v3 API, ``config.bootstrap.v3.Bootstrap``.
     """
     node = topology.node_by_name[container.node]
+    clusters = [_xds_cluster(xds_address), _plain_cluster("prometheus_stats", ("127.0.0.1", admin_port))]
+    if transport == "rest":
+        clusters.append(_plain_cluster(REST_CLUSTER, rest_address))
     bootstrap: dict[str, Any] = {
         "node": {
             "id": container.proxy_id,
             "cluster": container.service,
             "locality": {"region": node.region, "zone": node.zone, "sub_zone": node.name},
-            "metadata": {"NODE_NAME": node.name, "NAMESPACE": container.namespace, "NAME": container.name},
+            "metadata": {
+                "NODE_NAME": node.name,
+                "NAMESPACE": container.namespace,
+                "NAME": container.name,
+                TRANSPORT_METADATA: transport,
+            },
         },
         "admin": {"address": _socket("127.0.0.1", admin_port)},
         "dynamic_resources": _dynamic_resources(transport),
         "static_resources": {
-            "clusters": [_xds_cluster(xds_address), _admin_cluster(admin_port)],
+            "clusters": clusters,
             "listeners": [_prometheus_listener(container.address)],
         },
         "stats_config": {"histogram_bucket_settings": _histogram_buckets()},
@@ -61,17 +77,12 @@ def render_bootstrap(
 
 
 def _dynamic_resources(transport: Transport) -> dict[str, Any]:
-    ads: dict[str, Any] = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
-    return {
-        "ads_config": {
-            "api_type": "DELTA_GRPC" if transport == "delta" else "GRPC",
-            "transport_api_version": "V3",
-            "set_node_on_first_message_only": True,
-            "grpc_services": [{"envoy_grpc": {"cluster_name": XDS_CLUSTER}}],
-        },
-        "cds_config": ads,
-        "lds_config": ads,
-    }
+    # Without a limit: a sidecar that starts before Askew waits for it, rather than to serve without routes.
+    source = as_json(config_source(transport)) | {"initial_fetch_timeout": "0s"}
+    resources: dict[str, Any] = {"cds_config": source, "lds_config": source}
+    if is_aggregated(transport):
+        resources["ads_config"] = as_json(api_config_source(transport))
+    return resources
 
 
 def _xds_cluster(xds_address: tuple[str, int]) -> dict[str, Any]:
@@ -96,13 +107,13 @@ def _xds_cluster(xds_address: tuple[str, int]) -> dict[str, Any]:
     }
 
 
-def _admin_cluster(admin_port: int) -> dict[str, Any]:
-    name = "prometheus_stats"
+def _plain_cluster(name: str, address: tuple[str, int]) -> dict[str, Any]:
+    host, port = address
     return {
         "name": name,
-        "type": "STATIC",
+        "type": "STATIC" if _is_address(host) else "STRICT_DNS",
         "connect_timeout": "1s",
-        "load_assignment": _one_endpoint(name, "127.0.0.1", admin_port),
+        "load_assignment": _one_endpoint(name, host, port),
     }
 
 

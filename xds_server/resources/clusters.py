@@ -6,13 +6,14 @@ from functools import lru_cache
 from typing import Literal
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, config_source_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
 from google.protobuf import duration_pb2, wrappers_pb2
 
 from mesh.topology import Protocol
+from xds_server.resources.config_source import Transport, config_source
 
 UNLIMITED = 2**32 - 1
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
@@ -21,7 +22,12 @@ Balancing = Literal["round-robin", "least-request"]
 
 @lru_cache(maxsize=16384)
 def outbound_cluster_bytes(
-    name: str, protocol: Protocol, *, managed: bool, balancing: Balancing = "round-robin"
+    name: str,
+    protocol: Protocol,
+    *,
+    managed: bool,
+    balancing: Balancing = "round-robin",
+    transport: Transport = "delta",
 ) -> bytes:
     """Return a serialised EDS cluster. The same for every client, so that it is built once.
 
@@ -33,7 +39,7 @@ def outbound_cluster_bytes(
     cluster = cluster_pb2.Cluster(
         name=name,
         type=cluster_pb2.Cluster.EDS,
-        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=_ads()),
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=config_source(transport)),
         connect_timeout=duration_pb2.Duration(seconds=2),
         circuit_breakers=_no_limits(),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
@@ -70,12 +76,6 @@ def inbound_cluster_bytes(name: str, protocol: Protocol, *, address: str, app_po
     )
     _set_http_options(cluster, protocol)
     return bytes(cluster.SerializeToString(deterministic=True))
-
-
-def _ads() -> config_source_pb2.ConfigSource:
-    return config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
-    )
 
 
 def _no_limits() -> circuit_breaker_pb2.CircuitBreakers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
@@ -14,6 +14,7 @@ from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 from google.protobuf import any_pb2, duration_pb2, wrappers_pb2
 from google.protobuf.message import Message
 
+from xds_server.resources.config_source import Transport, config_source
 from xds_server.resources.names import OUTBOUND_ROUTES
 from xds_server.resources.routes import UNREACHED_HEADER
 
@@ -21,15 +22,13 @@ HCM_NAME = "envoy.filters.network.http_connection_manager"
 TCP_NAME = "envoy.filters.network.tcp_proxy"
 
 
-def outbound_listener_bytes(address: str, port: int) -> bytes:
+def outbound_listener_bytes(address: str, port: int, *, transport: Transport = "delta") -> bytes:
     """Return the serialised listener that routes an app's requests by authority (routes come by RDS)."""
     manager = _manager("outbound")
     manager.rds.CopyFrom(
         hcm_pb2.Rds(
             route_config_name=OUTBOUND_ROUTES,
-            config_source=config_source_pb2.ConfigSource(
-                ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
-            ),
+            config_source=config_source(transport),
         )
     )
     return _serialised("outbound", address, port, [_chain(HCM_NAME, manager)])

@@ -12,6 +12,7 @@ RDS = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 OUTBOUND_ROUTES = "outbound"
 XDS_CLUSTER = "askew-xds"
+REST_CLUSTER = "askew-xds-rest"
 DOMAIN = "svc.cluster.local"
 
 
