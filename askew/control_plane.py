@@ -15,6 +15,7 @@ from askew import debug_pages
 from askew.control_loop import Memory, tick
 from askew.errors import CommandError
 from askew.guard import guarded
+from askew.last_good import LastGood
 from askew.mesh_source import MeshFileSource
 from askew.settings import ServeSettings
 from mesh.picture import Picture
@@ -26,6 +27,7 @@ from xds_server.errors import CannotListenError
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
+from xds_server.rest import RestDiscovery
 from xds_server.server import XdsServer
 from xds_server.snapshot import Snapshot
 from xds_server.store import Store
@@ -65,8 +67,11 @@ class ControlPlane:
         self.topology = Topology()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.configs = ClientConfigs(self.topology, self.plan)
-        self.store = Store(self._snapshot_of)
-        self.xds = XdsServer(self.store, settings.xds, XdsMetrics(self.registry))
+        self.xds_metrics = XdsMetrics(self.registry)
+        self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
+        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics)
+        self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
+        self.last_good = LastGood()
         self.ready = False
         self.http_port = 0
         self._due = asyncio.Event()
@@ -122,13 +127,28 @@ class ControlPlane:
         self.topology, self.plan = topology, plan
         if not changed:
             return
-        self.configs = ClientConfigs(topology, plan, predecessor=self.configs)
-        self.store.apply(self._snapshot_of)
+        before = self.configs
+        self.last_good.before_change(before, topology, plan, self.store.tally)
+        self.configs = ClientConfigs(topology, plan, predecessor=before, pinned=self.last_good.pinned)
+        self.store.apply(self._snapshot_of, changed=self.last_good.changed)
         self.metrics.cross_node_share.clear()
         self.metrics.connections.clear()
         for service_port, service_plan in plan.services.items():
             self.metrics.cross_node_share.labels(str(service_port)).set(service_plan.cross_node_share)
             self.metrics.connections.labels(str(service_port)).set(service_plan.shares.connections)
+
+    def _go_back(self, condemned: list[str]) -> None:
+        """Proxies refuse a service's change: give all of them what they had before, until the service changes again."""
+        for service_port in self.last_good.go_back(condemned):
+            sent, refused = self.store.tally.figures(str(service_port))
+            self.xds_metrics.rollbacks.inc()
+            log.error("%s returns to its last accepted version: %d of %d proxies refused", service_port, refused, sent)
+        self.configs = ClientConfigs(self.topology, self.plan, predecessor=self.configs, pinned=self.last_good.pinned)
+        self.store.apply(self._snapshot_of)
+
+    def _snapshot_refused(self, proxy_id: str, found: list[str]) -> None:
+        self.xds_metrics.inconsistent.inc()
+        log.error("the snapshot for %s is refused, the previous one stays: %s", proxy_id, "; ".join(found[:3]))
 
     def _mesh_changed(self, _: Topology) -> None:
         self._due.set()
@@ -144,7 +164,7 @@ class ControlPlane:
     # -- the HTTP port ------------------------------------------------------------------------------------------------
 
     async def _start_http(self) -> web.AppRunner:
-        routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store)]
+        routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
         app = web.Application()
         app.add_routes([*routes, *debug_pages.index_routes(routes)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

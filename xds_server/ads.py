@@ -130,8 +130,9 @@ class DiscoveryService:
         return writer
 
     async def _receive(self, stream: Stream, client: Client, message: object) -> None:
-        type_url, received = stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
+        type_url, received, answered = stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
         if received == "nack":
+            self.store.note_refused(client.proxy, answered.news if answered else ())
             self.metrics.nacks.labels(type_url).inc()
             log.warning("%s refused %s: %s", client.proxy.id, type_url, stream.subscriptions[type_url].last_error)
         elif received == "ack" and client.converged() and client.changed_at_s:
@@ -157,6 +158,7 @@ class DiscoveryService:
                     break
                 type_url, response, data = message
                 self.metrics.pushes.labels(type_url).inc()
+                self.store.note_sent(client.proxy, response.news)
                 await context.write(data)
                 log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
 

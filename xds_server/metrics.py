@@ -15,6 +15,14 @@ class XdsMetrics:
         self.oversized = Counter(
             "askew_xds_oversized", "Resources too large for one response.", ["type"], registry=registry
         )
+        self.inconsistent = Counter(
+            "askew_xds_inconsistent_snapshots",
+            "Snapshots that were refused before they were served.",
+            registry=registry,
+        )
+        self.rollbacks = Counter(
+            "askew_xds_rollbacks", "Services that went back to what proxies accepted before.", registry=registry
+        )
         self.push_seconds = Histogram(
             "askew_xds_push_seconds",
             "From a plan being ready to a proxy having accepted all of it.",

@@ -138,7 +138,7 @@ def _next_removal(own: Subscriptions, snapshot: Snapshot) -> Step:
         removed = subscription.changes(snapshot.of(type_url)).removed
         if not removed:
             continue
-        if subscription.transport == "sotw" and not subscription.full_state:
+        if subscription.transport != "delta" and not subscription.full_state:
             subscription.drop_silently(removed)
             continue
         return Step(type_url, Changes(removed=removed))

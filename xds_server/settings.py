@@ -21,6 +21,9 @@ class XdsSettings:
     largest_response_bytes: int = 4 * 1024 * 1024 - 64 * 1024
     """Responses stay below gRPC's default limit of 4 MiB for a received message."""
 
+    rest_hold_s: float = 0.5
+    """A REST poll with nothing new waits this long for news before it is told "not modified"."""
+
     max_pending_requests: int = 100_000
     """Streams that may wait for their first turn; grpc.aio's default cancels some when thousands reconnect at once."""
 

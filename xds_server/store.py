@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from xds_server.consistency import problems
+from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
 from xds_server.proxy import Proxy
-from xds_server.snapshot import Snapshot
+from xds_server.resources.names import service_port_of
+from xds_server.snapshot import Resource, Snapshot
 from xds_server.stream import Stream
+
+log = logging.getLogger(__name__)
+
+MOST_LOOKED_AT = 200_000  # versions that were found good; beyond this they are looked at again
 
 Source = Callable[[Proxy], Snapshot | None]
 """Returns what a proxy should have, or None for a stranger, which is then left as it is."""
@@ -24,6 +32,7 @@ class Client:
     snapshot: Snapshot | None = None
     streams: list[Stream] = field(default_factory=list)
     changed_at_s: float = 0.0
+    refused: list[str] = field(default_factory=list)
 
     @property
     def subscriptions(self) -> list[Subscriptions]:
@@ -38,24 +47,37 @@ class Client:
         return self.snapshot is not None and all(stream.converged(self.snapshot) for stream in self.streams)
 
 
+def _log_inconsistent(proxy_id: str, found: list[str]) -> None:
+    log.error("the snapshot for %s is refused, the previous one stays: %s", proxy_id, "; ".join(found[:3]))
+
+
 class Store:
     """The present source of snapshots and the clients that are connected.
 
     Level-triggered: a client that is slow finds, when it is ready, the newest snapshot and none of those between.
     """
 
-    def __init__(self, source: Source) -> None:
-        self._source = source
+    def __init__(
+        self,
+        source: Source,
+        *,
+        on_inconsistent: Callable[[str, list[str]], None] = _log_inconsistent,
+        on_condemned: Callable[[list[str]], None] = lambda groups: None,
+    ) -> None:
+        self._source, self._on_inconsistent, self._on_condemned = source, on_inconsistent, on_condemned
         self.clients: dict[str, Client] = {}
         self.settled = asyncio.Condition()
         self.generation = 0
+        self.tally = NackTally()
+        self._changed: frozenset[str] = frozenset()
+        self._looked_at: set[str] = set()
 
     def join(self, stream: Stream, proxy: Proxy) -> Client:
         """Add a stream that has introduced itself; its proxy gets the newest snapshot."""
         client = self.clients.get(proxy.id)
         if client is None:
             client = self.clients[proxy.id] = Client(proxy)
-            client.snapshot = self._source(proxy)
+            client.snapshot = self._consistent(client, self._source(proxy))
         client.streams.append(stream)
         return client
 
@@ -70,21 +92,26 @@ class Store:
         else:
             client.wake()
 
-    def apply(self, source: Source, *, only: Iterable[str] | None = None) -> Change:
+    def apply(self, source: Source, *, only: Iterable[str] | None = None, changed: Iterable[str] = ()) -> Change:
         """Replace the source, and wake the clients whose snapshot is another now.
 
         From here on every stream that opens sees the new source. ``only`` names the proxies that can have changed, if
-        the caller knows. A proxy that the source does not know keeps what it has.
+        the caller knows; ``changed`` the groups (service ports) that have. A proxy that the source does not know, or
+        whose new snapshot would break its traffic, keeps what it has.
         """
         self._source = source
         self.generation += 1
+        self._changed = frozenset(changed)
+        self.tally.changed(self._changed)
+        if len(self._looked_at) > MOST_LOOKED_AT:
+            self._looked_at.clear()
         now_s = time.monotonic()
         names = self.clients.keys() if only is None else only
         for name in list(names):
             client = self.clients.get(name)
             if client is None:
                 continue
-            new = source(client.proxy)
+            new = self._consistent(client, source(client.proxy))
             if new is None:
                 continue
             new = _reusing(new, client.snapshot)
@@ -93,6 +120,37 @@ class Store:
                 client.changed_at_s = now_s
                 client.wake()
         return Change(self, self.generation)
+
+    def _consistent(self, client: Client, new: Snapshot | None) -> Snapshot | None:
+        """Return ``new``, or None where it would break traffic: then the client keeps what it has."""
+        if new is None:
+            return None
+        client.refused = problems(new, looked_at=self._looked_at)
+        if not client.refused:
+            return new
+        self._on_inconsistent(client.proxy.id, client.refused)
+        return None
+
+    def note_sent(self, proxy: Proxy, resources: Iterable[Resource]) -> None:
+        """Count who is sent which service's change."""
+        if self._changed:
+            self.tally.sent(proxy.id, self._groups(resources))
+
+    def note_refused(self, proxy: Proxy, resources: Iterable[Resource]) -> None:
+        """Count a NACK; a service whose change is refused too often is condemned, and the owner of the store told."""
+        condemned = self.tally.refused(proxy.id, self._groups(resources))
+        if condemned:
+            self._on_condemned(condemned)
+
+    def _groups(self, resources: Iterable[Resource]) -> set[str]:
+        """Return the groups of these: by a cluster's name, or else all that changed last (a route names several)."""
+        groups: set[str] = set()
+        for one in resources:
+            group = service_port_of(one.name)
+            if group is None:
+                return groups | self._changed
+            groups.add(group)
+        return groups
 
     async def note_settled(self) -> None:
         """Tell those who wait for ACKs that one came."""

@@ -65,8 +65,11 @@ class Stream:
         all_of_proxy: Sequence[Subscriptions],
         *,
         now_s: float,
-    ) -> tuple[str, Received]:
-        """Take a request in; return its type and what it was. Raises RefuseStreamError if it breaks the rules."""
+    ) -> tuple[str, Received, Response | None]:
+        """Take a request in; return its type, what it was, and the response that it answers, if any.
+
+        Raises RefuseStreamError if it breaks the rules.
+        """
         type_url = self._type_of(message)
         subscription = self.subscriptions.get(type_url)
         if subscription is None:
@@ -84,7 +87,7 @@ class Stream:
             if type_url == CDS and request.error is None:
                 send_endpoints_again(pending, all_of_proxy)
         self.dirty.set()
-        return type_url, received
+        return type_url, received, pending if subscription.pending is None else None
 
     def _type_of(self, message: DiscoveryMessage) -> str:
         type_url: str = message.type_url

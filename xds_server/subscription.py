@@ -17,7 +17,7 @@ from typing import Literal
 
 from xds_server.snapshot import WILDCARD_TYPES, Resource, type_version
 
-Transport = Literal["delta", "sotw"]
+Transport = Literal["delta", "sotw", "rest"]
 WILDCARD = "*"
 
 
@@ -112,8 +112,11 @@ class Subscription:
 
     @property
     def full_state(self) -> bool:
-        """Whether each response must hold all resources of the type ("Grouping Resources into Responses")."""
-        return self.transport == "sotw" and self.type_url in WILDCARD_TYPES
+        """Whether each response must hold all resources of the type ("Grouping Resources into Responses").
+
+        A poll's answer always does: there is no stream on which it would be a change of what came before.
+        """
+        return self.transport == "rest" or (self.transport == "sotw" and self.type_url in WILDCARD_TYPES)
 
     # -- what the client says -----------------------------------------------------------------------------------------
 
@@ -192,12 +195,19 @@ class Subscription:
         return "first" if first else answer or "subscription"
 
     def already_has(self, version: str, resources: Mapping[str, Resource]) -> None:
-        """Note that a reconnecting state-of-the-world wildcard client has exactly these; nothing needs to be sent."""
-        wanted = self.full_state and self.wildcard and not self.names
-        if wanted and version and version == type_version(resources.values()):
-            self.known = {name: one.version for name, one in resources.items()}
-            self.accepted = dict(resources)
-            self.owes_first_answer = False
+        """Note that a reconnecting client has exactly what it should; nothing needs to be sent.
+
+        Only where a version covers all that the client asks for: wildcard state-of-the-world, and polls.
+        """
+        if not version or not self.full_state or (self.names and self.transport != "rest"):
+            return
+        wanted = {name: one for name, one in resources.items() if self.wants(name)}
+        if version == type_version(wanted.values()):
+            self.known = {name: one.version for name, one in wanted.items()}
+            self.accepted = wanted
+            self.forced.difference_update(wanted)
+            self.owes_first_answer = bool(self.forced)
+            self.last_version = version
 
     def _forget(self, names: Iterable[str]) -> None:
         for name in names:

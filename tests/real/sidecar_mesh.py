@@ -59,7 +59,7 @@ class SidecarMesh:
         self.file = folder / "mesh.yaml"
         self.file.write_text(text)
         self._folder, self._envoy, self._transport = folder, envoy, transport
-        self._xds_port = free_port()
+        self._xds_port, self._http_port = free_port(), free_port()
         self._plane_task: asyncio.Task[None] | None = None
         self.plane: ControlPlane
         self.admin_ports: dict[str, int] = {}
@@ -77,7 +77,7 @@ class SidecarMesh:
             containers = list(self.plane.topology.container_by_name.values())
             await asyncio.gather(*(self._start_app(container) for container in containers if container.app_ports))
             await asyncio.gather(*(self._start_envoy(container) for container in containers))
-            await until(self._all_synced)
+            await until(self.all_synced)
         except BaseException:
             await self.__aexit__()
             raise
@@ -94,7 +94,9 @@ class SidecarMesh:
     # -- parts --------------------------------------------------------------------------------------------------------
 
     async def start_askew(self) -> None:
-        settings = ServeSettings(xds=XdsSettings(port=self._xds_port, drain_s=0.2), http=HttpSettings(port=0))
+        settings = ServeSettings(
+            xds=XdsSettings(port=self._xds_port, drain_s=0.2), http=HttpSettings(port=self._http_port)
+        )
         self.plane = ControlPlane(str(self.file), settings)
         ready = asyncio.Event()
         self._plane_task = asyncio.create_task(self.plane.run(on_ready=ready.set), name="askew")
@@ -131,6 +133,7 @@ class SidecarMesh:
             xds_address=("127.0.0.1", self._xds_port),
             admin_port=port,
             transport=self._transport,
+            rest_address=("127.0.0.1", self.plane.http_port),
         )
         file = self._folder / f"{container.name}.json"
         file.write_text(json.dumps(bootstrap))
@@ -161,14 +164,15 @@ class SidecarMesh:
         fresh.write_text(text)
         fresh.rename(self.file)
 
-    def _all_synced(self) -> bool:
+    def all_synced(self) -> bool:
+        """Whether every sidecar is connected and has accepted all that it should have."""
         clients = self.plane.store.clients
         ready = [name for name, client in clients.items() if client.converged()]
         return len(ready) == len(self.plane.topology.container_by_name)
 
     async def synced(self, generation: int) -> float:
         """Wait until every sidecar has accepted a plan newer than ``generation``; return the seconds it took."""
-        return await until(lambda: self.plane.plan.generation > generation and self._all_synced())
+        return await until(lambda: self.plane.plan.generation > generation and self.all_synced())
 
     async def stats(self, name: str, pattern: str) -> dict[str, int]:
         """Return the counters and gauges of a sidecar whose names match ``pattern``."""

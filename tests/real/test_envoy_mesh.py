@@ -165,7 +165,7 @@ async def test_traffic_does_not_notice_that_askew_stops_and_starts(mesh: Sidecar
     await mesh.stop_askew()
     assert not failures(await mesh.send("load-1", "shop", 300))
     await mesh.start_askew()
-    await until(lambda: len(mesh.plane.store.clients) == 7 and mesh._all_synced())
+    await until(lambda: len(mesh.plane.store.clients) == 7 and mesh.all_synced())
     answers = await sending
     assert not any(failures(answers[client]) for client in CLIENTS)
     after = {client: await _without_askew(mesh, client, watched) for client in CLIENTS}

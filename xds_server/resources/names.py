@@ -41,3 +41,15 @@ def inbound_cluster(port: int) -> str:
     'inbound|9080||'
     """
     return f"inbound|{port}||"
+
+
+def service_port_of(cluster: str) -> str | None:
+    """Return ``<service>:<port>`` of an outbound cluster's name, None for any other name.
+
+    >>> service_port_of("outbound|9080|local|reviews.default.svc.cluster.local")
+    'reviews.default:9080'
+    """
+    parts = cluster.split("|")
+    if len(parts) != 4 or parts[0] != "outbound":
+        return None
+    return f"{parts[3].removesuffix('.' + DOMAIN)}:{parts[1]}"

@@ -1,0 +1,107 @@
+"""Would a snapshot break traffic? Looked at before it is served. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableSet
+
+from envoy.config.endpoint.v3 import endpoint_pb2
+from envoy.config.route.v3 import route_pb2
+from google.protobuf.message import DecodeError
+
+from xds_server.resources.names import EDS, RDS
+from xds_server.snapshot import Resource, Snapshot
+
+LARGEST_SUM = 2**32 - 1  # Envoy refuses a priority whose weights sum to more
+LARGEST_RATIO = 100_000  # beyond this Envoy's weighted schedule starves the lightest endpoints between refreshes
+
+
+def problems(snapshot: Snapshot, *, looked_at: MutableSet[str]) -> list[str]:
+    """Return what is wrong with a snapshot, each as one sentence that names the resource; nothing means serve it.
+
+    Every resource that another names exists; weights are positive and of a sane ratio; no client loses its last
+    endpoint, unless the source itself has none. Resources that nothing names are allowed: they serve clients that ask.
+
+    Parameters
+    ----------
+    looked_at:
+        Versions of bodies that were found good before; good ones are added. Content-hashed, so that a body is parsed
+        once however many clients share it.
+
+    Cost: O(resources), and about 1 µs for each endpoint of a body that is new.
+    """
+    return [*_dangling(snapshot), *_bad_bodies(snapshot, looked_at)]
+
+
+def _dangling(snapshot: Snapshot) -> Iterator[str]:
+    for one in snapshot.all():
+        for type_url, name in one.refers:
+            if name not in snapshot.of(type_url):
+                kind = type_url.rsplit(".", 1)[1]
+                yield f"{_kind(one)} {one.name!r} names the {kind} {name!r}, which is not in the snapshot"
+
+
+def _bad_bodies(snapshot: Snapshot, looked_at: MutableSet[str]) -> Iterator[str]:
+    for type_url, check in ((EDS, _check_endpoints), (RDS, _check_routes)):
+        for one in snapshot.of(type_url).values():
+            if one.version in looked_at:
+                continue
+            found = check(one)
+            if found:
+                yield f"{_kind(one)} {one.name!r} {found}"
+            else:
+                looked_at.add(one.version)
+
+
+def _check_endpoints(one: Resource) -> str:
+    try:
+        assignment = endpoint_pb2.ClusterLoadAssignment.FromString(one.body)
+    except DecodeError:
+        return "cannot be parsed"
+    if assignment.cluster_name != one.name:
+        return f"is for the cluster {assignment.cluster_name!r}"
+    by_priority: dict[int, list[int]] = {}
+    for group in assignment.endpoints:
+        weights = by_priority.setdefault(group.priority, [])
+        weights += [
+            endpoint.load_balancing_weight.value if endpoint.HasField("load_balancing_weight") else 1
+            for endpoint in group.lb_endpoints
+        ]
+    if not any(by_priority.values()) and not one.may_be_empty:
+        return "has no endpoint left"
+    if by_priority and sorted(by_priority) != list(range(len(by_priority))):
+        return f"has priorities {sorted(by_priority)}, allowed: 0, 1, ... without a gap"
+    return next((found for weights in by_priority.values() if (found := _check_weights(weights))), "")
+
+
+def _check_weights(weights: list[int]) -> str:
+    if not weights:
+        return ""
+    if min(weights) < 1:
+        return "has a weight of 0, allowed: integers >= 1"
+    if sum(weights) > LARGEST_SUM:
+        return f"has weights that sum to {sum(weights)}, allowed: at most {LARGEST_SUM}"
+    if max(weights) > LARGEST_RATIO * min(weights):
+        return f"has weights from {min(weights)} to {max(weights)}, allowed: a ratio of at most {LARGEST_RATIO}"
+    return ""
+
+
+def _check_routes(one: Resource) -> str:
+    try:
+        configuration = route_pb2.RouteConfiguration.FromString(one.body)
+    except DecodeError:
+        return "cannot be parsed"
+    domains: set[str] = set()
+    for host in configuration.virtual_hosts:
+        for domain in host.domains:
+            if domain in domains:
+                return f"has the domain {domain!r} twice"  # Envoy refuses the whole configuration
+            domains.add(domain)
+        for route in host.routes:
+            total = sum(cluster.weight.value for cluster in route.route.weighted_clusters.clusters)
+            if route.route.WhichOneof("cluster_specifier") == "weighted_clusters" and not 0 < total <= LARGEST_SUM:
+                return f"has weighted clusters that sum to {total}, allowed: 1 to {LARGEST_SUM}"
+    return ""
+
+
+def _kind(one: Resource) -> str:
+    return one.type_url.rsplit(".", 1)[1]

@@ -1,0 +1,150 @@
+"""REST-JSON xDS: a poll is a request, and the version that it carries is the ACK of what it was given before.
+
+Every poll is mapped to the same subscription as a stream's requests, so that what a poll returns keeps the order of
+make before break, too. Source: xDS protocol, "REST-JSON polling subscriptions".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+
+from aiohttp import web
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import json_format
+
+from xds_server.encode import encode
+from xds_server.errors import RefuseStreamError
+from xds_server.metrics import XdsMetrics
+from xds_server.resources.names import CDS, EDS, LDS, RDS
+from xds_server.settings import XdsSettings
+from xds_server.store import Client, Store
+from xds_server.stream import Stream
+from xds_server.subscription import Response
+
+PATHS = {"clusters": CDS, "endpoints": EDS, "listeners": LDS, "routes": RDS}
+FORGET_AFTER_S = 60.0
+LARGEST_BODY = 4 * 1024 * 1024
+
+
+@dataclass(slots=True)
+class _Session:
+    """One subscription of one polling proxy."""
+
+    stream: Stream
+    client: Client
+    polled_at_s: float
+    version: str = ""
+    resources_json: str = ""
+
+
+class RestDiscovery:
+    """Answers ``POST /v3/discovery:clusters`` and its siblings from the store."""
+
+    def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
+        self._store, self._settings, self._metrics = store, settings, metrics
+        self._sessions: dict[tuple[str, str, tuple[str, ...]], _Session] = {}
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the four routes; the root mounts them."""
+        return [web.post(f"/v3/discovery:{name}", partial(self._answer, type_url)) for name, type_url in PATHS.items()]
+
+    async def _answer(self, type_url: str, request: web.Request) -> web.Response:
+        try:
+            message = _read(await request.text(), type_url)
+            session = self._session(message, type_url)
+        except (RefuseStreamError, UnicodeDecodeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        self._receive(session, message, type_url)
+        response = await self._next(session)
+        if response is None:
+            return web.Response(status=304)
+        return web.Response(text=response, content_type="application/json")
+
+    def _session(self, message: discovery_pb2.DiscoveryRequest, type_url: str) -> _Session:
+        now_s = time.time()
+        self._forget_the_silent(now_s)
+        key = (message.node.id, type_url, tuple(sorted(message.resource_names)))
+        session = self._sessions.get(key)
+        if session is None:
+            stream = Stream("rest", only_type=type_url, peer="rest")
+            proxy = stream.introduce(message)
+            assert proxy is not None
+            session = self._sessions[key] = _Session(stream, self._store.join(stream, proxy), now_s)
+            self._metrics.connected.set(len(self._store.clients))
+        session.polled_at_s = now_s
+        return session
+
+    def _forget_the_silent(self, now_s: float) -> None:
+        for key in [key for key, one in self._sessions.items() if now_s - one.polled_at_s > FORGET_AFTER_S]:
+            self._store.leave(self._sessions.pop(key).stream)
+
+    def _receive(self, session: _Session, message: discovery_pb2.DiscoveryRequest, type_url: str) -> None:
+        """Turn the poll into what a stream's request would have said."""
+        subscription = session.stream.subscriptions.get(type_url)
+        pending = subscription.pending if subscription else None
+        if subscription is not None:
+            if pending is not None and message.version_info != session.version and not message.HasField("error_detail"):
+                return  # our answer did not arrive, or was not to its taste: it is given again
+            message.response_nonce = subscription.last_nonce
+        client = session.client
+        session.stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
+        if pending is not None:
+            client.wake(but=session.stream)
+
+    async def _next(self, session: _Session) -> str | None:
+        """Return the answer's JSON, at once or when there is one within the hold; None for "not modified"."""
+        deadline_s = time.monotonic() + self._settings.rest_hold_s
+        while True:
+            answer = self._try(session)
+            left_s = deadline_s - time.monotonic()
+            if answer is not None or left_s <= 0:
+                return answer
+            session.stream.dirty.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await session.stream.dirty.wait()
+
+    def _try(self, session: _Session) -> str | None:
+        stream, client = session.stream, session.client
+        (subscription,) = stream.subscriptions.values()
+        if subscription.pending is not None:
+            return session.resources_json
+        if client.snapshot is None:
+            return None
+        message = stream.next_message(
+            client.snapshot,
+            client.subscriptions,
+            now_s=time.time(),
+            hold_limit_s=self._settings.hold_limit_s,
+            largest_bytes=self._settings.largest_response_bytes,
+            on_oversized=lambda *_: None,  # HTTP has no such limit
+        )
+        if message is None:
+            return None
+        type_url, response, data = message
+        self._metrics.pushes.labels(type_url).inc()
+        session.version = response.version
+        session.resources_json = _as_json(type_url, response, data)
+        return session.resources_json
+
+
+def _read(text: str, type_url: str) -> discovery_pb2.DiscoveryRequest:
+    if len(text) > LARGEST_BODY:
+        raise RefuseStreamError(f"body: found {len(text)} characters, allowed: at most {LARGEST_BODY}")
+    try:
+        message = json_format.Parse(text, discovery_pb2.DiscoveryRequest(), ignore_unknown_fields=True)
+    except (json_format.ParseError, RecursionError, ValueError) as error:
+        found = " ".join(str(error).split())[:200]
+        raise RefuseStreamError(f"body: found {found!a}, allowed: a DiscoveryRequest as JSON") from error
+    if message.type_url not in ("", type_url):
+        raise RefuseStreamError(f"type_url: found {message.type_url[:120]!a}, allowed: {type_url}")
+    return message
+
+
+def _as_json(type_url: str, response: Response, data: bytes) -> str:
+    message = discovery_pb2.DiscoveryResponse.FromString(data or encode(type_url, response, "sotw"))
+    return str(json_format.MessageToJson(message, preserving_proto_field_name=True, indent=None))
