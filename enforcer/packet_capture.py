@@ -1,7 +1,8 @@
 """Measure a container's links by capturing the headers of its packets for a bounded time: the paper's way.
 
 The dearest way and the last to try: it costs processor time by the packet. It sees what the others do not (UDP,
-retransmissions, connections that are reset), in payload bytes as they crossed the interface.
+retransmissions, connections that are reset), in payload bytes as they crossed the interface. A packet that passes
+stacked devices of one namespace (VLAN, bond, bridge) shows at each and counts at each: containers have one interface.
 """
 
 from __future__ import annotations
