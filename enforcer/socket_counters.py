@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pyroute2.netlink import NETLINK_SOCK_DIAG
@@ -24,7 +24,7 @@ from pyroute2.netlink.diag import SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET_TCP_DE
 
 from enforcer.errors import EnforcerError, UnsupportedError
 from enforcer.inet_diag import LISTENING, Batch, SocketReading, dump_request, parse_datagram
-from enforcer.measuring_thread import Ran, nobody, run_in_thread
+from enforcer.measuring_thread import nobody, run_in_thread
 from enforcer.network_namespace import ContainerNetwork, NetworkOf, as_enforcer_error, open_inside
 from enforcer.socket_deltas import SocketDeltas, packed_addresses, socket_deltas
 from mesh.link_measurement import Measurement, Method, Unmeasured
@@ -40,10 +40,10 @@ DATAGRAM_BYTES = 1 << 16
 class SocketSettings:
     """How the kernel is asked."""
 
-    drain_s: float = 0.05
+    drain_s: float = 0.1
     """Reports are fetched this often: rarely enough to cost little, often enough for the buffer."""
     report_buffer_bytes: int = 4 << 20
-    """Room for reports between two fetches: about 4,000, or 80,000 closed connections a second."""
+    """Room for reports between two fetches: about 4,000, or 40,000 closed connections a second."""
     answer_deadline_s: float = 2.0
     """A snapshot that takes longer than this is given up."""
     late_reports_s: float = 0.2
@@ -94,22 +94,24 @@ class SocketCounters:
             return Unmeasured(container.name, self.method, "the container is not on this node")
         try:
             ran = await run_in_thread(
-                "socket-counters", lambda stop: _watch(network, window_s, stop, self._settings, self._on_open)
+                "socket-counters",
+                lambda stop: _measurement(
+                    container, network, _watch(network, window_s, stop, self._settings, self._on_open)
+                ),
             )
         except EnforcerError as error:
             return Unmeasured(container.name, self.method, str(error))
-        return _measurement(container, network, ran)
+        return replace(ran.result, cost_cpu_s=ran.cpu_s)
 
 
-def _measurement(container: Container, network: ContainerNetwork, ran: Ran[_Watched]) -> Measurement:
-    watched = ran.result
+def _measurement(container: Container, network: ContainerNetwork, watched: _Watched) -> Measurement:
     deltas = socket_deltas(watched.first, watched.last, watched.closed, addresses=packed_addresses(network.addresses))
     return Measurement(
         container=container.name,
         method="sockets",
         window_s=watched.window_s,
         links=deltas.links,
-        cost_cpu_s=ran.cpu_s,
+        cost_cpu_s=0.0,  # known when the thread has ended
         complete=not (watched.missed or deltas.lost or deltas.aborted or deltas.uncounted or watched.malformed),
         notes=(*watched.notes, *_notes(deltas, watched.malformed)),
     )
@@ -198,28 +200,29 @@ def _subscribe(reports: socket.socket, watched: _Watched, settings: SocketSettin
 def _snapshot(asking: socket.socket, watched: _Watched) -> list[SocketReading]:
     readings: list[SocketReading] = []
     for sequence, family in enumerate((socket.AF_INET, socket.AF_INET6), start=1):
-        try:
-            asking.send(dump_request(family, sequence=sequence))
-            for batch in _batches(asking):
-                readings.extend(batch.readings)
-                watched.malformed += batch.malformed
-                if batch.interrupted:
-                    watched.missed = True
-                    watched.notes.append("the socket table changed while it was read: some sockets may be missing")
-        except OSError as error:
-            raise as_enforcer_error(error, "socket table") from error
+        for batch in _batches(asking, dump_request(family, sequence=sequence)):
+            readings.extend(batch.readings)
+            watched.malformed += batch.malformed
+            if batch.interrupted:
+                watched.missed = True
+                watched.notes.append("the socket table changed while it was read: some sockets may be missing")
     return readings
 
 
-def _batches(asking: socket.socket) -> Iterator[Batch]:
-    while True:
-        batch = parse_datagram(asking.recv(DATAGRAM_BYTES))
-        if batch.error:
-            # ENOENT here is the kernel's word for a diag module that is not there.
-            raise UnsupportedError(f"inet_diag: {os.strerror(batch.error)}")
-        yield batch
-        if batch.ended:
-            return
+def _batches(asking: socket.socket, request: bytes) -> Iterator[Batch]:
+    """Yield the datagrams of the answer to ``request``."""
+    ended = False
+    try:
+        asking.send(request)
+        while not ended:
+            batch = parse_datagram(asking.recv(DATAGRAM_BYTES))
+            if batch.error:
+                # ENOENT here is the kernel's word for a diag module that is not there.
+                raise UnsupportedError(f"inet_diag: {os.strerror(batch.error)}")
+            ended = batch.ended
+            yield batch
+    except OSError as error:
+        raise as_enforcer_error(error, "socket table") from error
 
 
 def _drain(reports: socket.socket, watched: _Watched) -> int:

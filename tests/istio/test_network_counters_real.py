@@ -13,7 +13,8 @@ from istio.errors import QueryRejectedError, SourceUnavailableError
 from istio.network_counters import NetworkCounters, PodCounters
 from istio.prometheus import Prometheus, PrometheusSettings
 from mesh.topology import ContainerName
-from tests.real.prometheus import exporter, missing, prometheus, until
+from tests.real.outside_process import until
+from tests.real.prometheus import exporter, missing, prometheus
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
 

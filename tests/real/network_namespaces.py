@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -114,6 +115,12 @@ class Talk:
         """Send a request and, when it is there, a response; return when both have arrived."""
         _carry(self.client, self.server, request_bytes)
         _carry(self.server, self.client, response_bytes)
+
+    def repeated_bytes(self) -> tuple[int, int]:
+        """Return what the client and the server have had to send again (``tcpi_bytes_retrans``, linux/tcp.h)."""
+        infos = (end.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 280) for end in (self.client, self.server))
+        client, server = (int.from_bytes(info[208:216], sys.byteorder) for info in infos)
+        return client, server
 
     def close(self) -> None:
         """Close in order, the client first, and wait for the server's end of file."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 from aiohttp import web
+
+from tests.real.outside_process import free_ports, until
 
 PREFIX = "/prometheus"
 
@@ -18,13 +19,6 @@ PREFIX = "/prometheus"
 def missing() -> str:
     """Return what this machine lacks, or an empty string."""
     return "" if shutil.which("prometheus") else "no prometheus on the path (Debian package prometheus)"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager
@@ -39,7 +33,7 @@ async def exporter(page: Callable[[], str]) -> AsyncIterator[str]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        port = _free_port()
+        [port] = free_ports(1)
         await web.TCPSite(runner, "127.0.0.1", port).start()
         yield f"127.0.0.1:{port}"
     finally:
@@ -49,7 +43,7 @@ async def exporter(page: Callable[[], str]) -> AsyncIterator[str]:
 @asynccontextmanager
 async def prometheus(folder: Path, target: str, *, session: aiohttp.ClientSession) -> AsyncIterator[str]:
     """Run Prometheus below the path ``PREFIX``, scraping ``target`` five times a second; yield its base URL."""
-    port = _free_port()
+    [port] = free_ports(1)
     config = folder / "prometheus.yml"
     config.write_text(
         "global: {scrape_interval: 200ms, scrape_timeout: 150ms}\n"
@@ -82,10 +76,3 @@ async def prometheus(folder: Path, target: str, *, session: aiohttp.ClientSessio
         if process.returncode is None:
             process.terminate()
         await process.wait()
-
-
-async def until(condition: Callable[[], Awaitable[bool]], *, deadline_s: float = 30.0) -> None:
-    """Ask ``condition`` of an outside process every 50 ms until it holds; TimeoutError after ``deadline_s``."""
-    async with asyncio.timeout(deadline_s):
-        while not await condition():  # noqa: ASYNC110 - another process's state, nothing here could set an event
-            await asyncio.sleep(0.05)

@@ -114,15 +114,19 @@ async def _fetch(session: aiohttp.ClientSession, url: str, settings: ScrapeSetti
         async with asyncio.timeout(settings.deadline_s), session.get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise SidecarUnavailableError(f"{url}: found status {response.status}, allowed: 200")
-            body = bytearray()
-            async for piece in response.content.iter_chunked(1 << 16):
-                body += piece
-                if len(body) > settings.most_bytes:
-                    raise UnreadableStatsError(f"{url}: found more than {settings.most_bytes} bytes")
+            return await _read(response, settings.most_bytes)
     except TimeoutError as error:
         raise SidecarUnavailableError(f"{url}: no answer in {settings.deadline_s} s") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise SidecarUnavailableError(f"{url}: {error or type(error).__name__}") from error
+
+
+async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> str:
+    body = bytearray()
+    async for piece in response.content.iter_chunked(1 << 16):
+        body += piece
+        if len(body) > most_bytes:
+            raise UnreadableStatsError(f"{response.url}: found more than {most_bytes} bytes")
     return body.decode("utf-8", errors="replace")
 
 
