@@ -136,6 +136,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Run the apps of one topology file until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m lab.apps", description="The apps of a lab's mesh.")
     parser.add_argument("topology", type=Path)
     parser.add_argument("--block", type=int, required=True)
