@@ -58,6 +58,10 @@ class App:
                 return Response(502, failure.encode())
         return Response(200, self._body)
 
+    def close(self) -> None:
+        """Close the connections to the sidecar."""
+        self._sidecar.close()
+
     async def _step(self, step: Step, headers: dict[str, str]) -> str:
         if len(step) == 1:
             return await self._call(step[0], headers)
@@ -118,6 +122,8 @@ async def serve(apps: Sequence[App], *, listening: asyncio.Event) -> None:
     finally:
         for server in servers:
             server.close()
+        for app in apps:
+            app.close()
 
 
 async def _main(options: argparse.Namespace) -> None:
