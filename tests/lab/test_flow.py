@@ -28,7 +28,7 @@ def test_hot_services_of_the_boutique() -> None:
     assert set(by_rate[:2]) == {"productcatalogservice", "currencyservice"}
     # Convert: 9 on an index page, 1 on a product page, 2 in the cart, 2 at the checkout, in a mix of 1:2:10:2:3:1.
     convert = operation_rates(shipped("online-boutique"))[("currencyservice", "convert")]
-    assert convert == pytest.approx(15.0 * (9 * 1 + 1 * 10 + 2 * 3 + 2 * 1) / 19)
+    assert convert == pytest.approx(30.0 * (9 * 1 + 1 * 10 + 2 * 3 + 2 * 1) / 19)
 
 
 @pytest.mark.parametrize("name", names())

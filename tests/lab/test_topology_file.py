@@ -16,10 +16,12 @@ frontend>adservice frontend>cartservice frontend>checkoutservice frontend>curren
 frontend>productcatalogservice frontend>recommendationservice frontend>shippingservice
 checkoutservice>cartservice checkoutservice>currencyservice checkoutservice>emailservice
 checkoutservice>paymentservice checkoutservice>productcatalogservice checkoutservice>shippingservice
-recommendationservice>productcatalogservice
+recommendationservice>productcatalogservice cartservice>redis-cart
 """
 HOTEL = """
 frontend>search frontend>reservation frontend>profile frontend>recommendation frontend>user search>geo search>rate
+geo>mongodb-geo rate>memcached-rate rate>mongodb-rate profile>memcached-profile profile>mongodb-profile
+reservation>memcached-reserve reservation>mongodb-reservation recommendation>mongodb-recommendation user>mongodb-user
 """
 SOCIAL_NETWORK = """
 nginx-thrift>home-timeline-service nginx-thrift>user-timeline-service nginx-thrift>compose-post-service
@@ -30,6 +32,12 @@ compose-post-service>user-timeline-service compose-post-service>home-timeline-se
 text-service>url-shorten-service text-service>user-mention-service
 home-timeline-service>post-storage-service home-timeline-service>social-graph-service
 user-timeline-service>post-storage-service social-graph-service>user-service user-service>social-graph-service
+post-storage-service>post-storage-memcached post-storage-service>post-storage-mongodb
+user-timeline-service>user-timeline-redis user-timeline-service>user-timeline-mongodb
+home-timeline-service>home-timeline-redis social-graph-service>social-graph-redis
+social-graph-service>social-graph-mongodb url-shorten-service>url-shorten-memcached
+url-shorten-service>url-shorten-mongodb user-service>user-memcached user-service>user-mongodb
+user-mention-service>user-memcached user-mention-service>user-mongodb
 """
 MEDIA = """
 nginx-web-server>unique-id-service nginx-web-server>movie-id-service nginx-web-server>text-service
@@ -38,6 +46,11 @@ rating-service>compose-review-service unique-id-service>compose-review-service t
 user-service>compose-review-service compose-review-service>review-storage-service
 compose-review-service>user-review-service compose-review-service>movie-review-service
 user-review-service>review-storage-service movie-review-service>review-storage-service
+movie-id-service>movie-id-memcached movie-id-service>movie-id-mongodb user-service>user-memcached
+user-service>user-mongodb rating-service>rating-redis compose-review-service>compose-review-memcached
+review-storage-service>review-storage-memcached review-storage-service>review-storage-mongodb
+user-review-service>user-review-redis user-review-service>user-review-mongodb
+movie-review-service>movie-review-redis movie-review-service>movie-review-mongodb
 """
 EDGES = {
     "bookinfo": BOOKINFO,
