@@ -58,6 +58,10 @@ class App:
                 return Response(502, failure.encode())
         return Response(200, self._body)
 
+    def close(self) -> None:
+        """Close the connections to the sidecar."""
+        self._sidecar.close()
+
     async def _step(self, step: Step, headers: dict[str, str]) -> str:
         if len(step) == 1:
             return await self._call(step[0], headers)
@@ -118,6 +122,8 @@ async def serve(apps: Sequence[App], *, listening: asyncio.Event) -> None:
     finally:
         for server in servers:
             server.close()
+        for app in apps:
+            app.close()
 
 
 async def _main(options: argparse.Namespace) -> None:
@@ -136,6 +142,7 @@ async def _main(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Run the apps of one topology file until SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m lab.apps", description="The apps of a lab's mesh.")
     parser.add_argument("topology", type=Path)
     parser.add_argument("--block", type=int, required=True)

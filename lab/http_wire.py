@@ -7,6 +7,7 @@ Anything else is refused with ``WireError``. Two cores carry the whole mesh; aio
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -92,13 +93,17 @@ class ServerConnection(asyncio.Protocol):
         if self._task is not None:
             self._task.cancel()
 
+    def close(self) -> None:
+        """Hang up; the request that is being answered is given up."""
+        if self._transport is not None:
+            self._transport.close()
+
     def _next(self) -> None:
         try:
             message = self._reader.take()
             request = None if message is None else _as_request(*message)
         except WireError:
-            if self._transport is not None:
-                self._transport.close()
+            self.close()
             return
         if request is not None:
             self._task = asyncio.get_running_loop().create_task(self._answer(request))
@@ -207,6 +212,7 @@ class ClientPool:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self._idle: list[ClientConnection] = []
+        self._all: weakref.WeakSet[ClientConnection] = weakref.WeakSet()
 
     async def get(self, path: str, *, authority: str, headers: Mapping[str, str], deadline_s: float) -> Response:
         """Send a GET and return the answer.
@@ -235,9 +241,10 @@ class ClientPool:
         return response
 
     def close(self) -> None:
-        """Close the idle connections; one in use closes with its request's task."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close all connections; a request that is under way fails."""
+        self._idle.clear()
+        for connection in self._all:
+            connection.close()
 
     async def _take(self) -> ClientConnection:
         while self._idle:
@@ -249,4 +256,5 @@ class ClientPool:
     async def _connect(self) -> ClientConnection:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(ClientConnection, self.host, self.port)
+        self._all.add(connection)
         return connection

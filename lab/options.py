@@ -18,6 +18,7 @@ LONGEST_S = 86_400.0
 
 
 def add_mesh_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that brings a mesh up."""
     parser.add_argument("--app", choices=names(), default="bookinfo", help="the sample application (bookinfo)")
     parser.add_argument("--rate", type=rate, metavar="N", help="requests per second at the entry (the application's)")
     parser.add_argument(

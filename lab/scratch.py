@@ -33,14 +33,15 @@ def scratch_directory() -> Iterator[Path]:
 def _remove_leftovers(parent: Path) -> None:
     for directory in parent.glob(PREFIX + "*"):
         with contextlib.suppress(OSError):  # in use, somebody else's, or just removed
-            lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if directory.stat().st_uid == os.getuid() and _is_old(directory):
-                    shutil.rmtree(directory, ignore_errors=True)
-            finally:
-                os.close(lock)
+            _remove_if_left(directory)
 
 
-def _is_old(directory: Path) -> bool:
-    return time.time() - directory.stat().st_mtime > LEFTOVER_AGE_S
+def _remove_if_left(directory: Path) -> None:
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made = os.fstat(lock)
+        if made.st_uid == os.getuid() and time.time() - made.st_mtime > LEFTOVER_AGE_S:
+            shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(lock)

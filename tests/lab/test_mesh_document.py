@@ -1,0 +1,55 @@
+"""The mesh file that an application becomes."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from lab.mesh_document import ROUTING, mesh_document, node_prefixes
+from lab.topology_file import APP_PORT, load_application, names, shipped_file
+from mesh.topology import Topology
+
+BLOCK = 56
+
+
+def topology(name: str, *, routing: str = "uniform") -> Topology:
+    application = load_application(shipped_file(name))
+    return mesh_document(application, block=BLOCK, annotations={ROUTING: routing}).topology
+
+
+@pytest.mark.parametrize("name", names())
+def test_addresses_tell_the_node(name: str) -> None:
+    """Every container's address lies in its node's prefix: that is how servers' sidecars know who calls."""
+    prefixes = node_prefixes(load_application(shipped_file(name)), block=BLOCK)
+
+    for container in topology(name).container_by_name.values():
+        assert ipaddress.ip_address(container.address) in ipaddress.ip_network(prefixes[container.node])
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_call_has_a_rate(name: str) -> None:
+    """Each client container has one rate for each service that its own service calls, so that nothing is guessed."""
+    mesh = topology(name)
+    calls = {
+        (container.name, server)
+        for container in mesh.container_by_name.values()
+        for server in mesh.servers_of[container.service]
+    }
+
+    assert {(rate.client, rate.service) for rate in mesh.rates} == calls
+
+
+def test_apps_stand_behind_their_sidecars() -> None:
+    """Each container's app listens on the app port; only the load has no port at all."""
+    containers = topology("bookinfo").container_by_name.values()
+
+    assert {tuple(c.app_ports.values()) for c in containers if c.service != "load.default"} == {(APP_PORT,)}
+    assert {tuple(c.ports) for c in containers if c.service == "load.default"} == {()}
+
+
+def test_the_annotation_is_on_every_service_but_the_load() -> None:
+    """Rewriting the annotation is all that the demo does to switch."""
+    policies = {s.short_name: s.policy.routing for s in topology("chain", routing="local-first").services}
+
+    assert policies == {"load": "off"} | dict.fromkeys(("first", "second", "third", "fourth"), "local-first")
