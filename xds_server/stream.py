@@ -148,16 +148,20 @@ class Stream:
         assert self.proxy is not None
         status = self.sent[type_url]
         status.sent_at_s, status.sent_nonce, status.sent_version = now_s, response.nonce, response.version
-        self._heartbeats.sent(type_url, response.resources, now_s=now_s)
+        if self._tells_ttl:
+            self._heartbeats.sent(type_url, response.resources, now_s=now_s)
         if type_url == CDS:
             self._endpoints_since_clusters.clear()
         elif type_url == EDS:
             self._endpoints_since_clusters.update(one.name for one in response.news)
         return type_url, response, encode(type_url, response, self.transport, takes_ttl=self.proxy.takes_ttl)
 
+    @property
+    def _tells_ttl(self) -> bool:
+        return self.transport == "delta" or (self.proxy is not None and self.proxy.takes_ttl)
+
     def _heartbeat(self, snapshot: Snapshot, *, now_s: float) -> tuple[str, Response, bytes] | None:
-        assert self.proxy is not None
-        if not self._heartbeats or not (self.transport == "delta" or self.proxy.takes_ttl):
+        if not self._heartbeats:
             return None
         for type_url, subscription in self.subscriptions.items():
             if subscription.pending is None:

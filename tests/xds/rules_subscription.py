@@ -199,7 +199,7 @@ async def an_unknown_name_is_remembered(trial: Trial) -> None:
     topic = peer.topic(EDS)
     await topic.ask("A", "X")
     await topic.collect("A", removed=() if topic.is_sotw else ("X",))
-    await _errors_only(topic)
+    await nothing_but_errors(topic)
     await peer.silence()
     await trial.set(endpoints("X"))
     expect((await topic.collect("X")).resources["X"], endpoints("X"), "the new resource")
@@ -211,13 +211,13 @@ async def an_unknown_name_alone_is_remembered(trial: Trial) -> None:
     peer = await trial.open()
     topic = peer.topic(EDS)
     await topic.ask("X")
-    await (_errors_only(topic) if topic.is_sotw else topic.collect(removed=("X",)))
+    await (nothing_but_errors(topic) if topic.is_sotw else topic.collect(removed=("X",)))
     await peer.silence()
     await trial.set(endpoints("X"))
     await topic.collect("X")
 
 
-async def _errors_only(topic: Topic) -> Answer | None:
+async def nothing_but_errors(topic: Topic) -> Answer | None:
     """State of the world has no word for absence: allow silence, or one response that holds resource_errors."""
     if not topic.is_sotw:
         return None
@@ -241,7 +241,7 @@ async def a_deleted_resource_comes_back(trial: Trial) -> None:
     if not topic.is_sotw:
         await topic.collect(removed=("A",))
     else:
-        await _errors_only(topic)
+        await nothing_but_errors(topic)
     await trial.set(endpoints("A"))
     await topic.collect("A")
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from tests.xds import rules_delta, rules_sotw, rules_streams, rules_subscription  # noqa: F401 - they register rules
+from tests.xds import rules_delta, rules_sotw, rules_streams, rules_subscription, rules_ttl  # noqa: F401 - rules
 from tests.xds.askew_target import StoreControl, serving
 from tests.xds.control import Control, HttpControl
 from tests.xds.peer import Variant
@@ -38,9 +38,13 @@ class Outcome:
         return f"{self.rule.name}[{self.variant}]"
 
 
-def cases(pattern: str = "*") -> list[tuple[Rule, Variant]]:
-    """Return every rule with every variant that it binds, where ``rule[variant]`` matches the shell pattern."""
-    every = [(one, variant) for one in RULES.values() for variant in one.variants]
+def cases(pattern: str = "*", *, without: Iterable[str] = ()) -> list[tuple[Rule, Variant]]:
+    """Return every rule with every variant that it binds, where ``rule(variant)`` matches the shell pattern.
+
+    Rules that need one of the features ``without`` are left out.
+    """
+    rules = [one for one in RULES.values() if one.needs not in without or not one.needs]
+    every = [(one, variant) for one in rules for variant in one.variants]
     return [(one, variant) for one, variant in every if fnmatch.fnmatch(f"{one.name}({variant})", pattern)]
 
 
@@ -75,6 +79,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--target", metavar="HOST:PORT", help="the server to try; Askew's own if left out")
     parser.add_argument("--admin", metavar="URL", help="where the server is told what a node should have")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="shell pattern over rule(variant)")
+    parser.add_argument("--without", default="", metavar="FEATURE,...", help="features that it lacks: ttl, errors")
     parser.add_argument("--at-once", type=int, default=16, metavar="N", help="rules that are tried side by side")
     parser.add_argument("--json", metavar="FILE", help="write the outcomes there too")
     parser.add_argument("--list", action="store_true", help="print the rules and stop")
@@ -96,7 +101,7 @@ async def _main(arguments: argparse.Namespace) -> int:
             outcomes = await run(
                 target,
                 control,
-                cases(arguments.only),
+                cases(arguments.only, without=arguments.without.split(",")),
                 at_once=arguments.at_once,
                 on_outcome=lambda outcome: print(_line(outcome), flush=True),
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
@@ -29,6 +31,7 @@ class Client:
 
     def __init__(self, *, only_type: str | None = None, largest_bytes: int = 1 << 20) -> None:
         self.stream = Stream("delta", only_type=only_type)
+        self.stream.introduce(discovery_pb2.DeltaDiscoveryRequest(node=node()))
         self.largest_bytes = largest_bytes
         self.now_s = 100.0
         self.oversized: list[tuple[str, str]] = []
@@ -249,8 +252,66 @@ def test_converged_means_accepted() -> None:
 def test_a_stream_prints_who_it_is() -> None:
     """For logs: transport, proxy, what it waits for."""
     client = Client()
-    client.stream.introduce(discovery_pb2.DeltaDiscoveryRequest(node=node()))
     client.says(LDS)
     client.hears()
 
     assert repr(client.stream) == "<delta stream of page-0.default waiting for Listener>"
+
+
+def _sotw(*features: str) -> Stream:
+    """Return a state-of-the-world stream of a client with these features that asks for the endpoints A."""
+    stream = Stream("sotw")
+    request = discovery_pb2.DiscoveryRequest(type_url=EDS, resource_names=["A"], node=node())
+    request.node.client_features.extend(features)
+    stream.introduce(request)
+    stream.receive(request, None, [stream.subscriptions], now_s=0.0)
+    return stream
+
+
+def _next(stream: Stream, snapshot: Snapshot, now_s: float) -> discovery_pb2.DiscoveryResponse | None:
+    message = stream.next_message(
+        snapshot,
+        [stream.subscriptions],
+        now_s=now_s,
+        hold_limit_s=HOLD_S,
+        largest_bytes=1 << 20,
+        on_oversized=lambda *_: None,
+    )
+    return None if message is None else discovery_pb2.DiscoveryResponse.FromString(message[2])
+
+
+LIVES_10_S = world(replace(eds("A"), ttl_s=10.0))
+WRAPPED = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+
+
+@pytest.mark.parametrize("wrapper", ["xds.config.supports-resource-in-sotw", "xds.config.resource-in-sotw"])
+def test_a_resource_with_a_ttl_is_said_again(wrapper: str) -> None:
+    """ "TTL": wrapped where the client says that it understands; again, without a body, before the time is over."""
+    stream = _sotw("xds.config.supports-resource-ttl", wrapper)
+    response = _next(stream, LIVES_10_S, 0.0)
+    assert response is not None
+    first = discovery_pb2.Resource.FromString(response.resources[0].value)
+    assert (response.resources[0].type_url, first.ttl.seconds, first.HasField("resource")) == (WRAPPED, 10, True)
+    ack = discovery_pb2.DiscoveryRequest(type_url=EDS, resource_names=["A"], response_nonce=response.nonce)
+    stream.receive(ack, LIVES_10_S, [stream.subscriptions], now_s=0.0)
+    assert _next(stream, LIVES_10_S, 1.0) is None
+    assert stream.wake_in_s(now_s=1.0, hold_limit_s=HOLD_S) == pytest.approx(4.0, abs=0.01)
+
+    beat = _next(stream, LIVES_10_S, 5.0)
+    assert beat is not None
+    again = discovery_pb2.Resource.FromString(beat.resources[0].value)
+    assert (again.name, again.version, again.HasField("resource")) == ("A", first.version, False)
+
+
+@pytest.mark.parametrize("features", [(), ("xds.config.resource-in-sotw",), ("xds.config.supports-resource-ttl",)])
+def test_a_client_that_does_not_know_ttl_is_left_in_peace(features: tuple[str, ...]) -> None:
+    """Not wrapped, and no clock ticks for heartbeats that are never sent."""
+    stream = _sotw(*features)
+    response = _next(stream, LIVES_10_S, 0.0)
+    assert response is not None
+    assert response.resources[0].type_url == EDS
+    ack = discovery_pb2.DiscoveryRequest(type_url=EDS, resource_names=["A"], response_nonce=response.nonce)
+    stream.receive(ack, LIVES_10_S, [stream.subscriptions], now_s=0.0)
+
+    assert _next(stream, LIVES_10_S, 60.0) is None
+    assert stream.wake_in_s(now_s=60.0, hold_limit_s=HOLD_S) is None
