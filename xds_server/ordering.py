@@ -20,7 +20,11 @@ Subscriptions = Mapping[str, Subscription]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a stream should do now: send ``changes`` of one type. ``held`` types wait for others of the same proxy."""
+    """What a stream should do now: send ``changes`` of one type.
+
+    ``held``: something waits for others of the same proxy, and should go out all the same when it has waited too long.
+    What waits for a cluster that the client refused waits without end and is not counted.
+    """
 
     type_url: str = ""
     changes: Changes = NO_CHANGES
@@ -44,7 +48,7 @@ def next_step(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapsho
     patient:
         False when something was held for too long: then it goes out all the same.
     """
-    held = busy = False
+    held = busy = waited = False
     for type_url in _in_order(own):
         subscription = own[type_url]
         if subscription.pending is not None:
@@ -53,13 +57,15 @@ def next_step(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapsho
         resources = snapshot.of(type_url)
         changes = subscription.changes(resources)
         ready, waits = _split(subscription, changes, all_of_proxy, snapshot, busy=busy and patient, patient=patient)
-        held = held or waits
+        waited = waited or waits
+        waits_for_more = waits and not _all_refused(changes, ready, all_of_proxy, snapshot)
+        held = held or waits_for_more
         if ready or (subscription.owes_first_answer and not waits):
             return Step(type_url, ready, held)
-        busy = busy or waits
-    if held or busy or _unsettled(all_of_proxy, snapshot):
+        busy = busy or waits_for_more
+    if waited or busy or _unsettled(all_of_proxy, snapshot):
         return Step(held=held)
-    return _next_removal(own, snapshot)
+    return _next_removal(own, all_of_proxy, snapshot)
 
 
 def _in_order(own: Subscriptions) -> list[str]:
@@ -84,10 +90,18 @@ def _split(
             one
             for one in changes.send
             if (not busy or one.name in subscription.forced)
-            and (_is_supported(one, all_of_proxy, snapshot) if patient else not _is_refused(one, all_of_proxy))
+            and (
+                _is_supported(one, all_of_proxy, snapshot) if patient else not _is_refused(one, all_of_proxy, snapshot)
+            )
         )
     waits = len(may_go) < len(changes.send)
     return Changes(send=may_go, missing=changes.missing), waits
+
+
+def _all_refused(changes: Changes, ready: Changes, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    """Whether all that waits leans on a refused cluster: only the client's next word can release it, no clock."""
+    ready_names = {one.name for one in ready.send}
+    return all(_is_refused(one, all_of_proxy, snapshot) for one in changes.send if one.name not in ready_names)
 
 
 def _is_supported(one: Resource, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
@@ -98,13 +112,19 @@ def _is_supported(one: Resource, all_of_proxy: Sequence[Subscriptions], snapshot
     return True
 
 
-def _is_refused(one: Resource, all_of_proxy: Sequence[Subscriptions]) -> bool:
-    """Whether the client refused a cluster that ``one`` needs and has no older one: ``one`` would break traffic."""
-    clusters = [subs[CDS] for subs in all_of_proxy if CDS in subs]
-    return any(
-        type_url == CDS and any(name in subs.rejected and name not in subs.known for subs in clusters)
-        for type_url, name in one.refers
-    )
+def _is_refused(one: Resource, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    """Whether the client refused a cluster that ``one`` needs, or its endpoints, and has no older one: ``one`` would
+    break traffic.
+    """
+    clusters = snapshot.of(CDS)
+    needed = [(type_url, name) for type_url, name in one.refers if type_url == CDS]
+    needed += [ref for _, name in needed if name in clusters for ref in clusters[name].refers]
+    return any(_lacks_by_choice(type_url, name, all_of_proxy) for type_url, name in needed)
+
+
+def _lacks_by_choice(type_url: str, name: str, all_of_proxy: Sequence[Subscriptions]) -> bool:
+    of_type = [subscriptions[type_url] for subscriptions in all_of_proxy if type_url in subscriptions]
+    return any(name in subscription.rejected and name not in subscription.known for subscription in of_type)
 
 
 def _has_cluster(name: str, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
@@ -132,7 +152,7 @@ def _unsettled(all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> boo
     return False
 
 
-def _next_removal(own: Subscriptions, snapshot: Snapshot) -> Step:
+def _next_removal(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> Step:
     for type_url in reversed(_in_order(own)):
         subscription = own[type_url]
         removed = subscription.changes(snapshot.of(type_url)).removed
@@ -141,8 +161,25 @@ def _next_removal(own: Subscriptions, snapshot: Snapshot) -> Step:
         if subscription.transport != "delta" and not subscription.full_state:
             subscription.drop_silently(removed)
             continue
+        if _goes_first_elsewhere(type_url, own, all_of_proxy, snapshot):
+            return Step()  # the ACK of that removal wakes this stream
         return Step(type_url, Changes(removed=removed))
     return Step()
+
+
+def _goes_first_elsewhere(
+    type_url: str, own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot
+) -> bool:
+    """Whether another stream of the proxy still has to remove what may lean on what ``type_url`` is about to lose."""
+    leaning = ORDER[ORDER.index(type_url) + 1 :] if type_url in ORDER else ()
+    return any(
+        (subscription.transport == "delta" or subscription.full_state)
+        and subscription.changes(snapshot.of(later)).removed
+        for subscriptions in all_of_proxy
+        if subscriptions is not own
+        for later in leaning
+        if (subscription := subscriptions.get(later)) is not None
+    )
 
 
 def clusters_changed(response_news: Sequence[Resource], known_before: Callable[[str], bool]) -> list[str]:

@@ -12,8 +12,10 @@ from xds_server.resources.config_source import TRANSPORT_METADATA, TRANSPORTS, T
 
 LONGEST_ID = 512
 INBOUND_METADATA = "ASKEW_INBOUND"  # "bootstrap": the sidecar brings its inbound listener along
-# Envoy's documentation, "Well Known Client Features".
-TTL_FEATURES = frozenset(("xds.config.supports-resource-ttl", "xds.config.resource-in-sotw"))
+# Envoy's documentation: "TTL" spells the second one in the first way, "Well Known Client Features", Envoy and gRPC in
+# the other.
+TTL_FEATURE = "xds.config.supports-resource-ttl"
+WRAPPER_FEATURES = frozenset(("xds.config.supports-resource-in-sotw", "xds.config.resource-in-sotw"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Proxy:
     @property
     def takes_ttl(self) -> bool:
         """Whether a state-of-the-world response may wrap a resource to give it a TTL (delta always may)."""
-        return self.features >= TTL_FEATURES
+        return TTL_FEATURE in self.features and bool(self.features & WRAPPER_FEATURES)
 
     @property
     def workload_id(self) -> str:

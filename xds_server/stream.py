@@ -41,6 +41,7 @@ class Stream:
         self.dirty = asyncio.Event()
         self._held_since_s: float | None = None
         self._heartbeats = Heartbeats()
+        self._endpoints_since_clusters: set[str] = set()  # sent after the last response with clusters
 
     def __repr__(self) -> str:
         name = self.proxy.id if self.proxy else "unknown"
@@ -85,9 +86,22 @@ class Stream:
         if pending is not None and subscription.pending is None:
             self._settled(type_url, pending, accepted=request.error is None, now_s=now_s)
             if type_url == CDS and request.error is None:
-                send_endpoints_again(pending, all_of_proxy)
+                self._send_endpoints_again(pending, all_of_proxy)
         self.dirty.set()
         return type_url, received, pending if subscription.pending is None else None
+
+    def _send_endpoints_again(self, response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
+        """Owe the proxy the endpoints of clusters that it just accepted: Envoy warms a changed cluster until they come.
+
+        Those that this stream has sent after the clusters have done that already: Envoy asks for a new cluster's
+        endpoints before it ACKs the cluster.
+        """
+        for subscriptions in all_of_proxy:
+            endpoints = subscriptions.get(EDS)
+            if endpoints is None:
+                continue
+            sent = self._endpoints_since_clusters if subscriptions is self.subscriptions else frozenset()
+            endpoints.forced.update(set(clusters_changed(response.news, endpoints.wants)) - sent)
 
     def _type_of(self, message: DiscoveryMessage) -> str:
         type_url: str = message.type_url
@@ -137,12 +151,20 @@ class Stream:
         assert self.proxy is not None
         status = self.sent[type_url]
         status.sent_at_s, status.sent_nonce, status.sent_version = now_s, response.nonce, response.version
-        self._heartbeats.sent(type_url, response.resources, now_s=now_s)
+        if self._tells_ttl:
+            self._heartbeats.sent(type_url, response.resources, now_s=now_s)
+        if type_url == CDS:
+            self._endpoints_since_clusters.clear()
+        elif type_url == EDS:
+            self._endpoints_since_clusters.update(one.name for one in response.news)
         return type_url, response, encode(type_url, response, self.transport, takes_ttl=self.proxy.takes_ttl)
 
+    @property
+    def _tells_ttl(self) -> bool:
+        return self.transport == "delta" or (self.proxy is not None and self.proxy.takes_ttl)
+
     def _heartbeat(self, snapshot: Snapshot, *, now_s: float) -> tuple[str, Response, bytes] | None:
-        assert self.proxy is not None
-        if not self._heartbeats or not (self.transport == "delta" or self.proxy.takes_ttl):
+        if not self._heartbeats:
             return None
         for type_url, subscription in self.subscriptions.items():
             if subscription.pending is None:
@@ -166,18 +188,12 @@ class Stream:
     def converged(self, snapshot: Snapshot) -> bool:
         """Whether the client has accepted everything that it asked for."""
         return all(
-            subscription.pending is None and not subscription.changes(snapshot.of(type_url))
+            subscription.pending is None
+            and not subscription.changes(snapshot.of(type_url))
+            and not subscription.refuses_any(snapshot.of(type_url))
             for type_url, subscription in self.subscriptions.items()
             if type_url in ORDER
         )
-
-
-def send_endpoints_again(response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
-    """Owe the proxy the endpoints of clusters that it just accepted: Envoy warms a changed cluster until they come."""
-    for subscriptions in all_of_proxy:
-        endpoints = subscriptions.get(EDS)
-        if endpoints is not None:
-            endpoints.forced.update(clusters_changed(response.news, endpoints.wants))
 
 
 def _first_part(changes: Changes, largest_bytes: int) -> Changes:

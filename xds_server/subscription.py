@@ -262,6 +262,13 @@ class Subscription:
             return True
         return self.known.get(one.name) != one.version and self.rejected.get(one.name) != one.version
 
+    def refuses_any(self, resources: Mapping[str, Resource]) -> bool:
+        """Whether the client has refused the present version of one of these that it wants."""
+        return any(
+            (one := resources.get(name)) is not None and one.version == version and self.wants(name)
+            for name, version in self.rejected.items()
+        )
+
     def changes(self, resources: Mapping[str, Resource]) -> Changes:
         """Return what the client lacks of ``resources``. O(names of interest), O(1) while nothing has changed."""
         if resources is self._settled and not self.forced:
