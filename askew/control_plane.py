@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from askew import debug_pages
 from askew.control_loop import Memory, tick
+from askew.debounce import Debounce
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.last_good import LastGood
@@ -21,7 +22,7 @@ from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import Topology
+from mesh.topology import Service, Topology, differs_in_endpoints_only
 from xds_server.debug import pages
 from xds_server.errors import CannotListenError
 from xds_server.metrics import XdsMetrics
@@ -74,7 +75,7 @@ class ControlPlane:
         self.last_good = LastGood()
         self.ready = False
         self.http_port = 0
-        self._due = asyncio.Event()
+        self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError for a bad mesh file or a port that is not to be had."""
@@ -108,9 +109,7 @@ class ControlPlane:
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.loop.tick_s):
-                    await self._due.wait()
-                    await asyncio.sleep(self.settings.loop.debounce_s)
-            self._due.clear()
+                    await self._changes.wait()
             self._tick()
 
     def _tick(self) -> None:
@@ -130,12 +129,20 @@ class ControlPlane:
         before = self.configs
         self.last_good.before_change(before, topology, plan, self.store.tally)
         self.configs = ClientConfigs(topology, plan, predecessor=before, pinned=self.last_good.pinned)
-        self.store.apply(self._snapshot_of, changed=self.last_good.changed)
+        self.store.apply(self._snapshot_of, changed=self.last_good.changed, only=self._touched(before))
         self.metrics.cross_node_share.clear()
         self.metrics.connections.clear()
         for service_port, service_plan in plan.services.items():
             self.metrics.cross_node_share.labels(str(service_port)).set(service_plan.cross_node_share)
             self.metrics.connections.labels(str(service_port)).set(service_plan.shares.connections)
+
+    def _touched(self, before: ClientConfigs) -> set[str] | None:
+        """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh."""
+        if before.topology is not self.topology or before.pinned != self.last_good.pinned:
+            return None
+        clients_of = self.topology.clients_of
+        services = [service for service in self.topology.services if self.last_good.changed & _ports_of(service)]
+        return {client.proxy_id for service in services for client in clients_of[service.name]}
 
     def _go_back(self, condemned: list[str]) -> None:
         """Proxies refuse a service's change: give all of them what they had before, until the service changes again."""
@@ -150,8 +157,8 @@ class ControlPlane:
         self.xds_metrics.inconsistent.inc()
         log.error("the snapshot for %s is refused, the previous one stays: %s", proxy_id, "; ".join(found[:3]))
 
-    def _mesh_changed(self, _: Topology) -> None:
-        self._due.set()
+    def _mesh_changed(self, topology: Topology) -> None:
+        self._changes.note(urgent=differs_in_endpoints_only(self.topology, topology))
 
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
@@ -178,3 +185,7 @@ class ControlPlane:
             raise CommandError(f"--http: cannot listen on {host}:{port}: {error.strerror}", exit_code=1) from error
         self.http_port = runner.addresses[0][1]
         return runner
+
+
+def _ports_of(service: Service) -> set[str]:
+    return {str(service.service_port(port)) for port in service.ports}

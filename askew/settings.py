@@ -33,7 +33,10 @@ class LoopSettings:
     """Seconds between two ticks (Imbres shifts load every 5 s)."""
 
     debounce_s: float = 0.1
-    """A change of the mesh waits this long for others to come with it."""
+    """A change of the mesh waits for this long a quiet; a change of endpoints only does not wait."""
+
+    debounce_longest_s: float = 10.0
+    """However restless the mesh is, a change waits no longer than this."""
 
 
 @dataclass(frozen=True, slots=True)

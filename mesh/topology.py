@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from typing import Literal, NewType
@@ -185,3 +185,14 @@ def namespace_of(service: str) -> str:
     'default'
     """
     return service.rsplit(".", 1)[1]
+
+
+def differs_in_endpoints_only(old: Topology, new: Topology) -> bool:
+    """Whether nothing but the containers of services is another: what a rollout or a failure changes.
+
+    >>> differs_in_endpoints_only(Topology(), Topology(calls=()))
+    False
+    """
+    return (old.nodes, old.calls, old.rates) == (new.nodes, new.calls, new.rates) and [
+        replace(service, containers=()) for service in old.services
+    ] == [replace(service, containers=()) for service in new.services]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from xds_server.settings import XdsSettings
 from xds_server.store import Client, Store
 from xds_server.stream import Stream
 from xds_server.subscription import Transport
+from xds_server.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ class DiscoveryService:
 
     def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
         self.store, self.settings, self.metrics = store, settings, metrics
+        self._new_streams = Throttle(settings.new_streams_per_s, burst=settings.new_streams_burst)
+        self._pushes = Throttle(settings.pushes_per_s, burst=settings.pushes_burst)
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -90,12 +94,15 @@ class DiscoveryService:
         reader = asyncio.current_task()
         assert reader is not None
         self._readers.add(reader)
+        ageing = self._end_when_old(stream, reader)
         try:
             client = None
             while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
                 message = decode(data, stream.transport)
                 proxy = stream.introduce(message)
                 if proxy is not None:
+                    await self._new_streams.ready()
+                    self._new_streams.take()
                     client = self.store.join(stream, proxy)
                     self.metrics.connected.set(len(self.store.clients))
                     writer = self._start_writer(stream, client, context)
@@ -104,16 +111,28 @@ class DiscoveryService:
         except RefuseStreamError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except asyncio.CancelledError:
-            if not self._draining:
+            if not self._draining and not stream.is_aged:
                 raise
             reader.uncancel()
         finally:
+            if ageing is not None:
+                ageing.cancel()
             self._readers.discard(reader)
             self.store.leave(stream)
             self.metrics.connected.set(len(self.store.clients))
             if writer is not None:
                 writer.cancel()
                 await asyncio.wait((writer,))
+
+    def _end_when_old(self, stream: Stream, reader: asyncio.Task[None]) -> asyncio.TimerHandle | None:
+        """End the stream with OK at its age, a little spread, so that streams that came together do not go together."""
+        age_s = self.settings.max_stream_age_s * random.uniform(0.9, 1.1)
+
+        def end() -> None:
+            stream.is_aged = True
+            reader.cancel()
+
+        return asyncio.get_running_loop().call_later(age_s, end) if age_s else None
 
     def _start_writer(self, stream: Stream, client: Client, context: Context) -> asyncio.Task[None]:
         """Start the task that writes; should it fail, the stream ends with it, so that the client comes again."""
@@ -130,7 +149,8 @@ class DiscoveryService:
         return writer
 
     async def _receive(self, stream: Stream, client: Client, message: object) -> None:
-        type_url, received, answered = stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
+        snapshot = self.store.refresh(client)
+        type_url, received, answered = stream.receive(message, snapshot, client.subscriptions, now_s=time.time())
         if received == "nack":
             self.store.note_refused(client.proxy, answered.news if answered else ())
             self.metrics.nacks.labels(type_url).inc()
@@ -145,9 +165,10 @@ class DiscoveryService:
     async def _write(self, stream: Stream, client: Client, context: Context) -> None:
         while True:
             await self._until_dirty(stream)
-            while client.snapshot is not None:
+            await self._pushes.ready()
+            while (snapshot := self.store.refresh(client)) is not None:
                 message = stream.next_message(
-                    client.snapshot,
+                    snapshot,
                     client.subscriptions,
                     now_s=time.time(),
                     hold_limit_s=self.settings.hold_limit_s,
@@ -157,6 +178,7 @@ class DiscoveryService:
                 if message is None:
                     break
                 type_url, response, data = message
+                self._pushes.take()
                 self.metrics.pushes.labels(type_url).inc()
                 self.store.note_sent(client.proxy, response.news)
                 await context.write(data)

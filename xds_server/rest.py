@@ -91,7 +91,7 @@ class RestDiscovery:
                 return  # our answer did not arrive, or was not to its taste: it is given again
             message.response_nonce = subscription.last_nonce
         client = session.client
-        session.stream.receive(message, client.snapshot, client.subscriptions, now_s=time.time())
+        session.stream.receive(message, self._store.refresh(client), client.subscriptions, now_s=time.time())
         if pending is not None:
             client.wake(but=session.stream)
 
@@ -113,10 +113,11 @@ class RestDiscovery:
         (subscription,) = stream.subscriptions.values()
         if subscription.pending is not None:
             return session.resources_json
-        if client.snapshot is None:
+        snapshot = self._store.refresh(client)
+        if snapshot is None:
             return None
         message = stream.next_message(
-            client.snapshot,
+            snapshot,
             client.subscriptions,
             now_s=time.time(),
             hold_limit_s=self._settings.hold_limit_s,

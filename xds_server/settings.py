@@ -27,6 +27,21 @@ class XdsSettings:
     max_pending_requests: int = 100_000
     """Streams that may wait for their first turn; grpc.aio's default cancels some when thousands reconnect at once."""
 
+    new_streams_per_s: float = 2000.0
+    """Streams let in each second beyond the burst, so that a reconnect storm does not delay everyone else; 0: any."""
+
+    new_streams_burst: int = 5000
+    """Streams let in at once."""
+
+    pushes_per_s: float = 20000.0
+    """Responses sent each second beyond the burst; 0: any."""
+
+    pushes_burst: int = 20000
+    """Responses sent at once."""
+
+    max_stream_age_s: float = 1800.0
+    """A stream is ended (with OK) after about this long, ± 10 %, so that replicas share the load again; 0: never."""
+
     keepalive_s: float = 30.0
     """Idle connections are probed after this long, so that a half-open one is noticed."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableSet
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from xds_server.consistency import problems
 from xds_server.last_good import NackTally
@@ -30,6 +31,7 @@ class Client:
 
     proxy: Proxy
     snapshot: Snapshot | None = None
+    is_stale: bool = True
     streams: list[Stream] = field(default_factory=list)
     changed_at_s: float = 0.0
     refused: list[str] = field(default_factory=list)
@@ -44,7 +46,16 @@ class Client:
                 stream.dirty.set()
 
     def converged(self) -> bool:
-        return self.snapshot is not None and all(stream.converged(self.snapshot) for stream in self.streams)
+        """Whether the proxy has accepted all that it should have; False while that is not even computed."""
+        if self.is_stale or self.snapshot is None:
+            return False
+        return all(stream.converged(self.snapshot) for stream in self.streams)
+
+
+class Check(Protocol):
+    """What looks at a snapshot before it is served; nothing found means that it may be."""
+
+    def __call__(self, snapshot: Snapshot, *, looked_at: MutableSet[str]) -> list[str]: ...
 
 
 def _log_inconsistent(proxy_id: str, found: list[str]) -> None:
@@ -61,9 +72,11 @@ class Store:
         self,
         source: Source,
         *,
+        check: Check = problems,
         on_inconsistent: Callable[[str, list[str]], None] = _log_inconsistent,
         on_condemned: Callable[[list[str]], None] = lambda groups: None,
     ) -> None:
+        self._check = check
         self._source, self._on_inconsistent, self._on_condemned = source, on_inconsistent, on_condemned
         self.clients: dict[str, Client] = {}
         self.settled = asyncio.Condition()
@@ -77,7 +90,6 @@ class Store:
         client = self.clients.get(proxy.id)
         if client is None:
             client = self.clients[proxy.id] = Client(proxy)
-            client.snapshot = self._consistent(client, self._source(proxy))
         client.streams.append(stream)
         return client
 
@@ -95,7 +107,7 @@ class Store:
     def apply(self, source: Source, *, only: Iterable[str] | None = None, changed: Iterable[str] = ()) -> Change:
         """Replace the source, and wake the clients whose snapshot is another now.
 
-        From here on every stream that opens sees the new source. ``only`` names the proxies that can have changed, if
+        From here on every stream that opens sees the new source. ``only`` names the workloads that can have changed, if
         the caller knows; ``changed`` the groups (service ports) that have. A proxy that the source does not know, or
         whose new snapshot would break its traffic, keeps what it has.
         """
@@ -106,26 +118,31 @@ class Store:
         if len(self._looked_at) > MOST_LOOKED_AT:
             self._looked_at.clear()
         now_s = time.monotonic()
-        names = self.clients.keys() if only is None else only
-        for name in list(names):
-            client = self.clients.get(name)
-            if client is None:
-                continue
-            new = self._consistent(client, source(client.proxy))
-            if new is None:
-                continue
-            new = _reusing(new, client.snapshot)
-            if new is not client.snapshot:
-                client.snapshot = new
-                client.changed_at_s = now_s
+        touched = None if only is None else frozenset(only)
+        for client in self.clients.values():
+            if touched is None or client.proxy.workload_id in touched:
+                client.is_stale = True
+                client.changed_at_s = client.changed_at_s or now_s
                 client.wake()
         return Change(self, self.generation)
+
+    def refresh(self, client: Client) -> Snapshot | None:
+        """Return what a client should have by the present source; computed when it is asked for, not when it changed.
+
+        So a change costs each client's work only when its stream is ready to write, however many changes there were.
+        """
+        if client.is_stale:
+            client.is_stale = False
+            new = self._consistent(client, self._source(client.proxy))
+            if new is not None:
+                client.snapshot = _reusing(new, client.snapshot)
+        return client.snapshot
 
     def _consistent(self, client: Client, new: Snapshot | None) -> Snapshot | None:
         """Return ``new``, or None where it would break traffic: then the client keeps what it has."""
         if new is None:
             return None
-        client.refused = problems(new, looked_at=self._looked_at)
+        client.refused = self._check(new, looked_at=self._looked_at)
         if not client.refused:
             return new
         self._on_inconsistent(client.proxy.id, client.refused)

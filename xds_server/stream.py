@@ -39,6 +39,7 @@ class Stream:
         self.subscriptions: dict[str, Subscription] = {}
         self.sent: dict[str, Sent] = {}
         self.dirty = asyncio.Event()
+        self.is_aged = False
         self._held_since_s: float | None = None
         self._heartbeats = Heartbeats()
         self._endpoints_since_clusters: set[str] = set()  # sent after the last response with clusters

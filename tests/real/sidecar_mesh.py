@@ -15,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import aiohttp
 from aiohttp import web
 
 from askew.control_plane import ControlPlane
-from askew.settings import HttpSettings, ServeSettings
+from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSettings
 from mesh.topology import Container
 from xds_server.resources.bootstrap import render_bootstrap
 from xds_server.resources.config_source import Transport
@@ -55,9 +56,12 @@ async def until(condition: Callable[[], Any], *, deadline_s: float = DEADLINE_S,
 class SidecarMesh:
     """``async with SidecarMesh(...) as mesh``: up when entered, gone when left."""
 
-    def __init__(self, text: str, folder: Path, envoy: Path, *, transport: Transport = "delta") -> None:
+    def __init__(
+        self, text: str, folder: Path, envoy: Path, *, transport: Transport = "delta", brisk: bool = False
+    ) -> None:
         self.file = folder / "mesh.yaml"
         self.file.write_text(text)
+        self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
         self._xds_port, self._http_port = free_port(), free_port()
         self._plane_task: asyncio.Task[None] | None = None
@@ -97,6 +101,8 @@ class SidecarMesh:
         settings = ServeSettings(
             xds=XdsSettings(port=self._xds_port, drain_s=0.2), http=HttpSettings(port=self._http_port)
         )
+        if self._brisk:
+            settings = replace(settings, loop=LoopSettings(debounce_s=0.0), source=SourceSettings(poll_s=0.01))
         self.plane = ControlPlane(str(self.file), settings)
         ready = asyncio.Event()
         self._plane_task = asyncio.create_task(self.plane.run(on_ready=ready.set), name="askew")

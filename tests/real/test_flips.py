@@ -27,8 +27,7 @@ STEPS = (
 @pytest.mark.parametrize("transport", TRANSPORTS)
 async def test_200_flips_lose_no_request(tmp_path: Path, envoy: Path, transport: Transport) -> None:
     """Make before break, whatever the transport; and every change arrives."""
-    text = MESH.replace("routing: local-first", "routing: local-first")
-    async with SidecarMesh(text, tmp_path, envoy, transport=transport) as mesh:
+    async with SidecarMesh(MESH, tmp_path, envoy, transport=transport, brisk=True) as mesh:
         done = False
 
         async def load(client: str) -> list[str]:

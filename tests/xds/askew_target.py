@@ -32,7 +32,8 @@ class StoreControl(Control):
 
     def __init__(self) -> None:
         self._snapshots: dict[str, Snapshot] = {}
-        self.store = Store(self._of)
+        # The protocol is tried with loose ends on purpose: names that do not exist yet, resources that come one by one.
+        self.store = Store(self._of, check=lambda snapshot, looked_at: [])
 
     def _of(self, proxy: Proxy) -> Snapshot:
         return self._snapshots.get(proxy.id, EMPTY)

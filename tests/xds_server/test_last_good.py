@@ -1,4 +1,4 @@
-"""When a service goes back to what proxies accepted before: the tally, and the whole control plane with real streams."""
+"""When a service goes back to what proxies accepted before: the tally, and the whole control plane."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, ServeSettings
+from tests.real.sidecar_mesh import until
 from xds_server.last_good import NackTally
 from xds_server.resources.names import CDS, EDS
 from xds_server.settings import XdsSettings
@@ -131,12 +132,6 @@ async def plane(tmp_path: Path) -> AsyncIterator[ControlPlane]:
         await task
 
 
-async def _until(condition: object) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.01)
-
-
 async def test_a_service_whose_change_is_refused_returns_to_its_last_accepted_version(
     plane: ControlPlane, tmp_path: Path
 ) -> None:
@@ -148,19 +143,19 @@ async def test_a_service_whose_change_is_refused_returns_to_its_last_accepted_ve
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{plane.xds.port}"))
         clients = [Picky(channel, f"web-{i}.default") for i in range(4)]
         tasks = [asyncio.create_task(client.run()) for client in clients]
-        await _until(lambda: all(client.accepted for client in clients))
+        await until(lambda: all(client.accepted for client in clients))
         first = dict(clients[3].accepted)
         for client in clients[:3]:
             client.refuses = True
         file.write_text(MESH.replace("capacity: 1.0}\n  -", "capacity: 3.0}\n  -"))
-        await _until(lambda: plane.last_good.pinned)
-        await _until(lambda: clients[3].accepted == first)
+        await until(lambda: plane.last_good.pinned)
+        await until(lambda: clients[3].accepted == first)
         assert [client.refusals for client in clients] == [1, 1, 1, 0]
         assert all(client.accepted == first for client in clients)
         for client in clients:
             client.refuses = False
         file.write_text(MESH.replace("capacity: 1.0}\n  -", "capacity: 2.0}\n  -"))
-        await _until(lambda: all(client.accepted != first for client in clients))
+        await until(lambda: all(client.accepted != first for client in clients))
         assert not plane.last_good.pinned
         for task in tasks:
             task.cancel()
