@@ -105,7 +105,9 @@ def test_units_do_not_matter(asked: TrafficProblem, connections: object, scale: 
 
 
 @given(problems(), caps, st.data())
-def test_the_order_of_the_input_does_not_matter(asked: TrafficProblem, connections: object, data: st.DataObject) -> None:
+def test_the_order_of_the_input_does_not_matter(
+    asked: TrafficProblem, connections: object, data: st.DataObject
+) -> None:
     """Clients and endpoints named in another order get exactly the same shares."""
     rows = data.draw(st.permutations(range(len(asked.clients))))
     columns = data.draw(st.permutations(range(len(asked.endpoints))))
