@@ -20,7 +20,9 @@ services:
   - {name: web, containers: [{name: web-0, node: n1, address: 127.0.1.1}, {name: web-1, node: n2, address: 127.0.2.1}]}
   - name: cart
     port: 80
-    containers: [{name: cart-0, node: n1, address: 127.0.1.2, capacity: 3}, {name: cart-1, node: n2, address: 127.0.2.2}]
+    containers:
+      - {name: cart-0, node: n1, address: 127.0.1.2, capacity: 3}
+      - {name: cart-1, node: n2, address: 127.0.2.2}
 calls: [{from: web, to: cart}]
 """)
 

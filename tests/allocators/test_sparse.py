@@ -64,8 +64,8 @@ def test_ten_links_of_a_hundred_are_exact(nodes: int) -> None:
 
 
 def test_errors_in_rates_average_out() -> None:
-    """Rates wrong by 20 % (100 × 100, K = 10): endpoint loads spread far less than on the bare forest, and nearly as little
-    as with ten even links each, which is 20 % / √10."""
+    """Rates wrong by 20 % (100 × 100, K = 10): loads spread far less than on the bare forest, and nearly as little as
+    with ten even links each, which is 20 % / √10."""
     asked = random_problem(100, 100, nodes=1, seed=5)
     layout = lay_out(asked)
     rng = np.random.default_rng(7)
@@ -91,7 +91,7 @@ def test_k_wins_over_targets_and_the_deviation_says_so() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_every_endpoint_is_reached_twice(seed: int) -> None:
-    """Equal rates and targets on one node, K = 2: the forest is a perfect matching, yet no endpoint hangs on one client."""
+    """Equal rates and targets, K = 2: the forest is a perfect matching, yet no endpoint hangs on one client."""
     asked = problem([("h", 1.0)] * 12, [("h", 1.0)] * 12)
     shuffled = replace(asked, clients=tuple(np.random.default_rng(seed).permutation(asked.clients).tolist()))
     made = allocate_traffic(shuffled, routing="local-first", connections=2)

@@ -77,7 +77,7 @@ def test_links_stay_when_only_weights_must_move() -> None:
 
 
 def test_links_mostly_stay_when_nodes_change_sides() -> None:
-    """Rates that make some nodes send more than they take, which took more before: under a tenth of the links is new."""
+    """Rates that make some nodes send more than they take, which took more before: under a tenth of links is new."""
     made = after(scaled(np.random.default_rng(1).uniform(0.7, 1.3, 100)))
 
     assert made.links_opened < made.connections / 10
@@ -95,7 +95,7 @@ def test_a_new_endpoint_costs_few_links() -> None:
     )
     made = after(asked)
 
-    assert 2 <= np.count_nonzero(made.fractions[:, -1])
+    assert np.count_nonzero(made.fractions[:, -1]) >= 2
     assert made.links_opened <= K
     assert made.target_deviation < 0.01
 

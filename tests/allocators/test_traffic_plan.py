@@ -16,7 +16,7 @@ from tests.allocators.cases import FIGURE_8, loads, problem, problems, random_pr
 
 
 def test_figure_8_of_opttraffic() -> None:
-    """m = 2 on hosts 1, 1 and n = 3 on hosts 2, 1: local shares 1/2 + 1/2 and 2/3; 1/3 of a client's load crosses, not 1."""
+    """m = 2 on hosts 1, 1 and n = 3 on hosts 2, 1: local shares 1/2 + 1/2 and 2/3, and 1/3 of a load crosses, not 1."""
     made = allocate_traffic(FIGURE_8, routing="local-first")
     uniform = allocate_traffic(FIGURE_8, routing="uniform")
 
