@@ -13,24 +13,32 @@ Mask = NDArray[np.bool_]
 ENOUGH = 2  # clients for each endpoint: one may go away without the endpoint falling idle
 
 
-def cover(links: Links, kept: Links | None, layout: Layout, flows: tuple[LevelFlow, ...], *, most: int) -> Links:
-    """Return ``links`` with links added to endpoints that fewer than two clients reach.
+def cover(
+    links: Links,
+    kept: Links | None,
+    layout: Layout,
+    flows: tuple[LevelFlow, ...],
+    *,
+    most: int,
+    enough: int = ENOUGH,
+) -> Links:
+    """Return ``links`` with links added to endpoints that fewer than ``enough`` clients reach.
 
     Only clients that local-first lets reach such an endpoint come into question: one with fewer than ``most`` links,
-    else one that can give up a link, none of ``kept``, to an endpoint that three clients or more reach (two, for an
-    endpoint that nobody reaches). Where there is none the endpoint stays as it is. Cost O(N + L) for each endpoint that
-    lacks one; as a rule there are few.
+    else one that can give up a link, none of ``kept``, to an endpoint that more than ``enough`` reach (more than one,
+    for an endpoint that nobody reaches). Where there is none the endpoint stays as it is. Cost O(N + L) for each
+    endpoint that lacks one; as a rule there are few.
     """
     width = len(layout.targets)
     reached = np.bincount(links.endpoints, minlength=width)
-    lacking = np.flatnonzero((reached < ENOUGH) & (layout.targets > 0.0))
+    lacking = np.flatnonzero((reached < enough) & (layout.targets > 0.0))
     if not len(lacking):
         return links
-    state = _Cover(links, kept, layout, reached)
+    state = _Cover(links, kept, layout, reached, enough=enough)
     for endpoint in lacking.tolist():
         able = _able(endpoint, flows)
         able[state.clients[state.endpoints == endpoint]] = False
-        while reached[endpoint] < ENOUGH:
+        while reached[endpoint] < enough:
             client = state.add(endpoint, able, most=most)
             if client is None:
                 break
@@ -46,8 +54,8 @@ def cover(links: Links, kept: Links | None, layout: Layout, flows: tuple[LevelFl
 class _Cover:
     """Links while they change: some are turned to another endpoint, some are added."""
 
-    def __init__(self, links: Links, kept: Links | None, layout: Layout, reached: Ints) -> None:
-        width = len(layout.targets)
+    def __init__(self, links: Links, kept: Links | None, layout: Layout, reached: Ints, *, enough: int) -> None:
+        width, self.enough = len(layout.targets), enough
         self.clients, self.endpoints, self.reached = links.clients, links.endpoints.copy(), reached
         self.counts = np.bincount(links.clients, minlength=len(layout.rates))
         self.fixed = np.zeros(len(links.clients), dtype=bool)
@@ -63,7 +71,7 @@ class _Cover:
             self.added.append((client, endpoint))
             self.counts[client] += 1
         else:
-            spared = ENOUGH if self.reached[endpoint] else 1
+            spared = self.enough if self.reached[endpoint] else 1
             giving = np.flatnonzero(able[self.clients] & ~self.fixed & (self.reached[self.endpoints] > spared))
             if not len(giving):
                 return None

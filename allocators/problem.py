@@ -13,6 +13,7 @@ from allocators.errors import ProblemError
 from mesh.policy import Strategy
 from mesh.topology import ContainerName, Node, NodeName, ServiceName, Topology
 
+UNSEEN = 1e-15
 SteeredRouting = Literal["uniform", "local-first", "imbalance-aware"]
 STEERED_ROUTINGS: tuple[SteeredRouting, ...] = ("uniform", "local-first", "imbalance-aware")
 
@@ -135,6 +136,8 @@ def problem_for(
 def parts(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return ``values`` scaled to sum to 1 without overflow or underflow; all zero stays all zero.
 
+    What is less than 1e-15 of the largest is 0: sums of the others are not that exact.
+
     >>> parts(np.array([1e308, 1e308])).tolist()
     [0.5, 0.5]
     """
@@ -142,6 +145,7 @@ def parts(values: NDArray[np.float64]) -> NDArray[np.float64]:
     if largest == 0.0:
         return np.zeros(len(values))
     scaled = values / largest
+    scaled[scaled < UNSEEN] = 0.0
     return np.asarray(scaled / scaled.sum())
 
 

@@ -25,6 +25,8 @@ GOLDEN = (5**0.5 - 1) / 2
 # Irrational steps that stay even on every short run of clients, and unlike each other: noble numbers 1/(n + 1/(m + g)).
 STEPS = np.array([1 / (n + 1 / (m + GOLDEN)) for m in (1, 2, 3) for n in (1, 2, 3)])
 
+REFILL = 0.7  # of K: a client that kept more of its links gets no new ones only for the sake of averaging
+
 
 def sparse(layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, standing: Links | None = None) -> Links:
     """Return requests on at most ``most`` links for each client with a rate.
@@ -52,7 +54,9 @@ def sparse(layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, standing:
     base = largest(whole, most=most)
     held = base if standing is None else largest(_first_then(base, standing, width=width), most=most)
     spare = np.where(layout.rates > 0.0, most - np.bincount(held.clients, minlength=len(layout.rates)), 0)
-    extra_clients, extra_endpoints = _samples(layout, flows, spare)
+    if standing is not None:
+        spare[spare <= (1 - REFILL) * most] = 0
+    extra_clients, extra_endpoints = samples(layout, flows, spare)
     links = links_of(
         np.concatenate((held.clients, extra_clients)),
         np.concatenate((held.endpoints, extra_endpoints)),
@@ -84,7 +88,7 @@ def _first_then(first: Links, then: Links, *, width: int) -> Links:
     )
 
 
-def _samples(layout: Layout, flows: tuple[LevelFlow, ...], spare: Ints) -> tuple[Ints, Ints]:
+def samples(layout: Layout, flows: tuple[LevelFlow, ...], spare: Ints) -> tuple[Ints, Ints]:
     """Return ``spare[i]`` endpoints for each client, spread evenly over what it may reach (some may repeat)."""
     clients = np.repeat(np.arange(len(spare)), spare)
     slots = np.arange(len(clients)) - np.repeat(np.cumsum(spare) - spare, spare)

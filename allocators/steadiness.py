@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from allocators.coverage import ENOUGH, cover
 from allocators.layout import Floats, Layout, sums
 from allocators.local_first import LevelFlow
 from allocators.problem import Standing, Terms, TrafficProblem
-from allocators.scaling import Links, balance
+from allocators.scaling import Links, balance, links_of
+from allocators.sparse import samples
 
 ENOUGH_CHANGE = 0.05  # of all requests; targets or rates that moved less re-solve nothing
 CHEAP = 0.01  # of a target; what keeping links may cost
@@ -94,15 +96,33 @@ def _places(
 def on_standing_links(
     standing: Links, layout: Layout, flows: tuple[LevelFlow, ...], *, most: int, fresh: int
 ) -> Links | None:
-    """Return requests on links in force alone, or None where that costs too much.
+    """Return requests on links in force, or None where that costs too much.
 
     ``standing`` are those links that local-first allows today. They must be at most ``most`` a client and no fewer than
     80 % of the ``fresh`` links that a new plan would have, and bring every endpoint within 1 % of its target.
     """
     counts = np.bincount(standing.clients, minlength=len(layout.rates))
-    senders = layout.rates > 0.0
-    if counts.max(initial=0) > most or not counts[senders].all() or len(standing.clients) < ENOUGH_LINKS * fresh:
+    if counts.max(initial=0) > most or not counts[layout.rates > 0.0].all():
+        return None
+    if len(standing.clients) < ENOUGH_LINKS * fresh:
         return None
     links = balance(standing, layout, flows)
     loads = sums(links.endpoints, links.requests, len(layout.targets))
     return links if (np.abs(loads - layout.targets) <= CHEAP * layout.targets).all() else None
+
+
+def with_newcomers(standing: Links, layout: Layout, flows: tuple[LevelFlow, ...], *, most: int) -> Links:
+    """Return the links in force and those that newcomers need: clients without a link sample as many as they may, and
+    an endpoint gets half as many as the average one has, some of them turned away from others."""
+    width = len(layout.targets)
+    counts = np.bincount(standing.clients, minlength=len(layout.rates))
+    clients, endpoints = samples(layout, flows, np.where((counts == 0) & (layout.rates > 0.0), most, 0))
+    links = links_of(
+        np.concatenate((standing.clients, clients)),
+        np.concatenate((standing.endpoints, endpoints)),
+        np.ones(len(standing.clients) + len(clients)),
+        width=width,
+    )
+    half = max(ENOUGH, len(links.clients) // (2 * width))
+    reached = np.bincount(links.endpoints, minlength=width)
+    return cover(links, None, layout, flows, most=most, enough=half if not reached.all() else ENOUGH)

@@ -15,7 +15,7 @@ from allocators.opttraffic import two_steps
 from allocators.problem import Terms
 from allocators.scaling import Links
 from allocators.sparse import sparse
-from allocators.steadiness import on_standing_links
+from allocators.steadiness import on_standing_links, with_newcomers
 from mesh.policy import auto_connections
 
 SLIVER = 1e-9
@@ -55,11 +55,15 @@ def _askew(layout: Layout, terms: Terms, standing: Floats | None) -> tuple[Float
     else:
         links = sparse(aim, flows, most=most, standing=held)
         x, fresh = _matrix(links, layout), len(links.clients)
+        held = None if held is None else with_newcomers(held, aim, flows, most=most)
         reason = f"Local first, in proportion to targets on at most {most} links a client."
     if held is not None:
         steady = on_standing_links(held, aim, flows, most=most, fresh=fresh)
         if steady is not None:
-            x, reason = _matrix(steady, layout), "Local first on the links that stood; only weights changed."
+            x, reason = (
+                _matrix(steady, layout),
+                "Local first on the links that stood, with new ones only for newcomers.",
+            )
     return _finished(x, layout, most=most), reason
 
 

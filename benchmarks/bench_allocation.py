@@ -1,0 +1,126 @@
+"""How fast is traffic allocated, against HiGHS on the same transport problem, and how many services fit in one tick?
+
+    python benchmarks/bench_allocation.py [--large]
+
+Both minimise what leaves its node for the same rates and targets; that they find the same value is checked. HiGHS stops
+at an optimal vertex of the dense problem; ours also keeps to K links a client, evens them out and works out figures.
+``--large`` adds 5000 × 5000: 25 million variables for HiGHS, which gets ``--limit-s`` seconds and much memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+from scipy import sparse
+from scipy.optimize import linprog
+
+from allocators.problem import TrafficProblem
+from allocators.traffic_plan import TrafficPlan, allocate_traffic
+from mesh.topology import ContainerName, Node, NodeName
+
+T = TypeVar("T")
+K = 10
+TICK_SERVICES, TICK_SIZE = 1000, 20
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--large", action="store_true", help="also 5000 x 5000")
+    parser.add_argument("--limit-s", type=float, default=0.0, help="seconds for HiGHS at 5000 x 5000 (0: leave it out)")
+    options = parser.parse_args()
+    if options.large:  # first, because what it prints as peak is the whole process's
+        large(options.limit_s)
+    print(f"allocate_traffic, local-first, K = {K}; medians of CPU time on one core")
+    print(f"{'size':>12} {'askew ms':>9} {'HiGHS ms':>10} {'ratio':>7}  crossing (askew, HiGHS)")
+    for size, nodes, rounds in ((100, 10, 15), (1000, 50, 7)):
+        asked = random_problem(size, nodes=nodes, seed=size)
+        ours_s, plan = timed(lambda asked=asked: allocate_traffic(asked, routing="local-first", connections=K), rounds)
+        peer_s, crossing = timed(lambda asked=asked, plan=plan: highs(asked, plan), 3 if size < 1000 else 1)
+        assert crossing is not None
+        assert abs(crossing - plan.cross_node_share) < 1e-6, "HiGHS found another optimum"
+        assert plan.target_deviation < 1e-6
+        row = f"{size:>5} x {size:<4} {ours_s * 1e3:>9.2f} {peer_s * 1e3:>10.1f} {peer_s / ours_s:>6.0f}x"
+        print(f"{row}  {plan.cross_node_share:.6f}, {crossing:.6f}")
+    tick()
+
+
+def large(limit_s: float) -> None:
+    """Print what 5000 × 5000 takes."""
+    asked = random_problem(5000, nodes=200, seed=5000)
+    for connections in (K, "all"):
+        seconds, plan = timed(lambda c=connections: allocate_traffic(asked, routing="local-first", connections=c), 1)
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(
+            f" 5000 x 5000, K = {connections}: {seconds * 1e3:.0f} ms, {plan.connections} links, peak {peak_mb:.0f} MB"
+        )
+
+
+def tick() -> None:
+    """Print what a tick of many services takes: solved anew, and when nothing moved by more than 5 %."""
+    services = [random_problem(TICK_SIZE, nodes=(4, 8, 20)[seed % 3], seed=seed) for seed in range(TICK_SERVICES)]
+    name = f"{TICK_SERVICES} services of {TICK_SIZE} x {TICK_SIZE} in a tick"
+    cold_s, plans = timed(lambda: [allocate_traffic(asked, routing="local-first") for asked in services], 1)
+    rng = np.random.default_rng(0)
+    later = [again(asked, plan, rng) for asked, plan in zip(services, plans, strict=True)]
+    warm_s, _ = timed(lambda: [allocate_traffic(asked, routing="local-first") for asked in later], 1)
+    print(f"{name}: {cold_s:.2f} s solved anew, {warm_s:.2f} s kept ({cold_s / warm_s:.1f}x less)")
+
+
+def again(asked: TrafficProblem, plan: TrafficPlan, rng: np.random.Generator) -> TrafficProblem:
+    """Return the problem of the next tick: rates within 2 %, the plan in force."""
+    values = {name: getattr(asked, name) for name in TrafficProblem.__dataclass_fields__}
+    rates = asked.rates * rng.uniform(0.98, 1.02, len(asked.rates))
+    return TrafficProblem(**{**values, "rates": rates, "standing": plan.standing})
+
+
+def highs(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float | None = None) -> float | None:
+    """Return the least part of requests that must leave their node, by linear programming; None if time ran out."""
+    n, m = len(asked.clients), len(asked.endpoints)
+    nodes = {name: number for number, name in enumerate(asked.nodes)}
+    one = np.array([nodes[name] for name in asked.client_nodes])
+    other = np.array([nodes[name] for name in asked.endpoint_nodes])
+    crossing = (one[:, None] != other).astype(float).ravel()
+    rows, columns = sparse.kron(sparse.eye(n), np.ones((1, m))), sparse.kron(np.ones((1, n)), sparse.eye(m))
+    total = asked.rates.sum()
+    limits = np.concatenate((asked.rates, plan.targets)) / total
+    solved = linprog(
+        crossing, A_eq=sparse.vstack((rows, columns)).tocsr(), b_eq=limits, options={"time_limit": limit_s}
+    )
+    assert solved.status == 0 or limit_s, solved.message
+    return float(solved.fun) if solved.status == 0 else None
+
+
+def timed(work: Callable[[], T], rounds: int) -> tuple[float, T]:
+    """Return the median CPU time in s, and the last result."""
+    spent = []
+    for _ in range(rounds):
+        started = time.process_time()
+        result = work()
+        spent.append(time.process_time() - started)
+    return statistics.median(spent), result
+
+
+def random_problem(size: int, *, nodes: int, seed: int) -> TrafficProblem:
+    """Return ``size`` clients and endpoints with log-normal rates and capacities, at random on nodes of 3 zones."""
+    rng = np.random.default_rng(seed)
+    names = [NodeName(f"h{k}") for k in range(nodes)]
+    return TrafficProblem(
+        clients=tuple(ContainerName(f"u{i}") for i in range(size)),
+        client_nodes=tuple(names[k] for k in rng.integers(nodes, size=size)),
+        rates=rng.lognormal(0.0, 0.5, size),
+        endpoints=tuple(ContainerName(f"d{j}") for j in range(size)),
+        endpoint_nodes=tuple(names[k] for k in rng.integers(nodes, size=size)),
+        capacities=rng.lognormal(0.0, 0.3, size),
+        nodes={name: Node(name, f"z{k % 3}") for k, name in enumerate(names)},
+    )
+
+
+if __name__ == "__main__":
+    main()
