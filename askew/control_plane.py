@@ -79,8 +79,8 @@ class ControlPlane:
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError for a bad mesh file or a port that is not to be had."""
-        self.topology = self.source.load()
-        self._tick()
+        self.source.load()
+        self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
             await self.xds.start()
         except CannotListenError as error:

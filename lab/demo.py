@@ -16,6 +16,7 @@ from lab.application import Application
 from lab.envoy_admin import all_inbound_traffic, count_connections
 from lab.errors import LabError
 from lab.load import LoadGenerator, Window
+from lab.machine import cpu_time
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
 from lab.mesh_document import ROUTING
 from lab.obedience import watch_change
@@ -130,9 +131,11 @@ async def _measure(
 ) -> tuple[Phase, Window]:
     """Measure one window: the load's latencies, and the difference of the sidecars' counters over it."""
     start = total(await all_inbound_traffic(mesh.sidecars))
+    cpu_start = cpu_time()
     window = generator.open_window(name)
     await progress.wait(f"measuring {name}", length_s)
     generator.open_window("gap")
+    cpu_busy_share = cpu_time().busy_share_since(cpu_start)
     traffic = between(start, total(await all_inbound_traffic(mesh.sidecars)))
     connections = await count_connections(mesh.clients)
     await generator.drain(window)
@@ -147,5 +150,6 @@ async def _measure(
         connections=connections,
         lower_bound_cross_node_request_share=lower_bound_cross_node_request_share(traffic, mesh.topology),
         mesh_requests=sum(amount.requests for amount in traffic.values()),
+        cpu_busy_share=cpu_busy_share,
     )
     return phase, window

@@ -12,6 +12,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from lab.machine import BUSY
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:
@@ -27,6 +29,7 @@ class Phase:
     connections: int
     lower_bound_cross_node_request_share: float
     mesh_requests: int  # all hops, as the servers' sidecars counted them
+    cpu_busy_share: float  # of the whole machine, whoever kept it busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,13 @@ class DemoReport:
             soft_wrap=True,
             highlight=False,
         )
+        if max(before.cpu_busy_share, after.cpu_busy_share) > BUSY:
+            console.print(
+                f"This machine's processors were busy {_percent(before.cpu_busy_share)} and "
+                f"{_percent(after.cpu_busy_share)} of the time: the latencies say more about that than about the mesh.",
+                soft_wrap=True,
+                highlight=False,
+            )
 
 
 def _both(form: Any, before: Phase, after: Phase, name: str) -> tuple[str, str]:

@@ -280,3 +280,19 @@ async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
         _, stderr = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 1
     assert f"--http: cannot listen on 127.0.0.1:{port}" in stderr.decode().splitlines()[-1]
+
+
+async def test_a_mesh_without_managed_services_is_served_from_the_start(tmp_path: Path) -> None:
+    """An empty plan is no reason to have no configuration: unmanaged services get all endpoints."""
+    file = tmp_path / "mesh.yaml"
+    file.write_text(MESH.replace("    annotations: {askew.mesh/routing: local-first}\n", ""))
+    plane = ControlPlane(str(file), ServeSettings(xds=XdsSettings(port=0), http=HttpSettings(port=0)))
+    ready = asyncio.Event()
+    task = asyncio.create_task(plane.run(on_ready=ready.set))
+    await asyncio.wait_for(ready.wait(), 10)
+    names = [service.short_name for service in plane.configs.topology.services]
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+    assert names == ["shop", "cart", "web"]

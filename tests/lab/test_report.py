@@ -10,8 +10,8 @@ from rich.console import Console
 
 from lab.report import DemoReport, Phase
 
-BEFORE = Phase(1000, 0, 0.66, 0.64, 20.0, 40.0, 50.0, 64, 0.21, 3666)
-AFTER = Phase(1010, 1, 0.205, 0.1, 15.0, 30.0, 40.0, 35, 0.2, 3700)
+BEFORE = Phase(1000, 0, 0.66, 0.64, 20.0, 40.0, 50.0, 64, 0.21, 3666, 0.4)
+AFTER = Phase(1010, 1, 0.205, 0.1, 15.0, 30.0, 40.0, 35, 0.2, 3700, 0.95)
 REPORT = DemoReport("bookinfo", 3, 20.0, 2, BEFORE, AFTER, 0.25, 0.31, 90, 2, 400 * 2**20, {"status 503": 3})
 
 
@@ -40,3 +40,4 @@ def test_the_table_shows_before_after_and_the_bound() -> None:
 
     assert line.split()[-6:] == ["66.0", "%", "20.5", "%", "20.0", "%"]
     assert "2 of 90 requests failed" in out.getvalue()
+    assert "processors were busy 40.0 % and 95.0 % of the time" in out.getvalue()
