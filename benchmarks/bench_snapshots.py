@@ -17,7 +17,7 @@ from mesh.mesh_file import parse_mesh_file
 from mesh.telemetry import Telemetry
 from mesh.topology import Container, Topology
 from xds_server.resources.client_config import ClientConfigs
-from xds_server.resources.endpoints import load_assignment_bytes
+from xds_server.resources.endpoints import EndpointFrame
 
 SERVICES, REPLICAS, NODES, OUT_DEGREE = 200, 10, 50, 3
 
@@ -73,7 +73,10 @@ def splice_against_objects(topology: Topology, *, endpoints: int = 1000) -> None
     """Print the ratio of splicing one ClusterLoadAssignment against building it from protobuf objects."""
     members = list(topology.container_by_name.values())[:endpoints]
     pairs = [(member, 1 + i % 100) for i, member in enumerate(members)]
-    spliced = best(lambda: load_assignment_bytes(topology, "c", 8080, pairs))
+    frame = EndpointFrame(topology, members, 8080)
+    weighted = [(frame.position[member.name], weight) for member, weight in pairs]
+    assert frame.assignment("c", weighted)[0] == from_objects(topology, "c", 8080, pairs)
+    spliced = best(lambda: frame.assignment("c", weighted))
     built = best(lambda: from_objects(topology, "c", 8080, pairs))
     print(
         f"  one assignment of {endpoints} endpoints: spliced {spliced * 1e3:.2f} ms, from objects {built * 1e3:.2f} ms,"
@@ -92,10 +95,10 @@ def best(function: object, *, rounds: int = 7) -> float:
 
 
 def from_objects(topology: Topology, cluster: str, port: int, pairs: list[tuple[Container, int]]) -> bytes:
-    """Return the same message as ``load_assignment_bytes``, the usual way: one object for each endpoint."""
+    """Return the same message as ``EndpointFrame.assignment``, the usual way: one object for each endpoint."""
     assignment = endpoint_pb2.ClusterLoadAssignment(cluster_name=cluster)
     groups: dict[str, endpoint_components_pb2.LocalityLbEndpoints] = {}
-    for container, weight in pairs:
+    for container, weight in sorted(pairs, key=lambda pair: (pair[0].node, pair[0].name)):
         group = groups.get(container.node)
         if group is None:
             node = topology.node_by_name[container.node]

@@ -160,7 +160,7 @@ class DiscoveryService:
             client.changed_at_s = 0.0
         if received in ("ack", "nack"):
             client.wake(but=stream)
-            await self.store.note_settled()
+        await self.store.note_settled()
 
     async def _write(self, stream: Stream, client: Client, context: Context) -> None:
         while True:

@@ -20,6 +20,16 @@ WILDCARD_TYPES = frozenset((CDS, LDS))
 
 
 @dataclass(frozen=True, slots=True)
+class Load:
+    """What an assignment's weights come to, so that they can be judged without parsing its bytes again."""
+
+    endpoints: int
+    lightest: int
+    heaviest: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """One xDS resource, serialised once.
 
@@ -36,6 +46,8 @@ class Resource:
         Seconds after which the client drops it unless it hears of it again, or None.
     may_be_empty:
         Whether the source itself says that there is no endpoint; only then may an assignment hold none.
+    load:
+        An assignment's weights in short, where its builder knows them; None: whoever asks must parse ``body``.
     """
 
     type_url: str
@@ -45,6 +57,7 @@ class Resource:
     refers: tuple[Ref, ...] = ()
     ttl_s: float | None = None
     may_be_empty: bool = False
+    load: Load | None = None
 
 
 def resource(
@@ -55,13 +68,14 @@ def resource(
     refers: Iterable[Ref] = (),
     ttl_s: float | None = None,
     may_be_empty: bool = False,
+    load: Load | None = None,
 ) -> Resource:
     """Return a resource with the version that its content asks for."""
     digest = blake2b(body, digest_size=8)
     if ttl_s is not None:
         digest.update(f"ttl {ttl_s}".encode())
     version = digest.hexdigest()
-    return Resource(type_url, name, body, version, tuple(refers), ttl_s, may_be_empty)
+    return Resource(type_url, name, body, version, tuple(refers), ttl_s, may_be_empty, load)
 
 
 @dataclass(frozen=True, slots=True)

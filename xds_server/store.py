@@ -55,7 +55,9 @@ class Client:
 class Check(Protocol):
     """What looks at a snapshot before it is served; nothing found means that it may be."""
 
-    def __call__(self, snapshot: Snapshot, *, looked_at: MutableSet[str]) -> list[str]: ...
+    def __call__(
+        self, snapshot: Snapshot, previous: Snapshot | None = None, *, looked_at: MutableSet[str]
+    ) -> list[str]: ...
 
 
 def _log_inconsistent(proxy_id: str, found: list[str]) -> None:
@@ -80,6 +82,7 @@ class Store:
         self._source, self._on_inconsistent, self._on_condemned = source, on_inconsistent, on_condemned
         self.clients: dict[str, Client] = {}
         self.settled = asyncio.Condition()
+        self.waiting = 0  # how many wait on it
         self.generation = 0
         self.tally = NackTally()
         self._changed: frozenset[str] = frozenset()
@@ -133,16 +136,15 @@ class Store:
         """
         if client.is_stale:
             client.is_stale = False
-            new = self._consistent(client, self._source(client.proxy))
-            if new is not None:
-                client.snapshot = _reusing(new, client.snapshot)
+            new = self._source(client.proxy)
+            if new is not None and new is not client.snapshot:
+                new = self._consistent(client, _reusing(new, client.snapshot))
+                client.snapshot = new or client.snapshot
         return client.snapshot
 
-    def _consistent(self, client: Client, new: Snapshot | None) -> Snapshot | None:
+    def _consistent(self, client: Client, new: Snapshot) -> Snapshot | None:
         """Return ``new``, or None where it would break traffic: then the client keeps what it has."""
-        if new is None:
-            return None
-        client.refused = self._check(new, looked_at=self._looked_at)
+        client.refused = self._check(new, client.snapshot, looked_at=self._looked_at)
         if not client.refused:
             return new
         self._on_inconsistent(client.proxy.id, client.refused)
@@ -171,8 +173,9 @@ class Store:
 
     async def note_settled(self) -> None:
         """Tell those who wait for ACKs that one came."""
-        async with self.settled:
-            self.settled.notify_all()
+        if self.waiting:
+            async with self.settled:
+                self.settled.notify_all()
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +191,15 @@ class Change:
         A proxy that is not connected is among them. Never raises for a proxy that is slow.
         """
         waiting = set(nodes)
+        self.store.waiting += 1
         try:
             async with asyncio.timeout(deadline_s), self.store.settled:
                 while waiting := {name for name in waiting if not self._has_it(name)}:
                     await self.store.settled.wait()
         except TimeoutError:
             return frozenset(name for name in waiting if not self._has_it(name))
+        finally:
+            self.store.waiting -= 1
         return frozenset()
 
     def _has_it(self, name: str) -> bool:

@@ -33,7 +33,7 @@ class StoreControl(Control):
     def __init__(self) -> None:
         self._snapshots: dict[str, Snapshot] = {}
         # The protocol is tried with loose ends on purpose: names that do not exist yet, resources that come one by one.
-        self.store = Store(self._of, check=lambda snapshot, looked_at: [])
+        self.store = Store(self._of, check=lambda snapshot, previous=None, *, looked_at: [])
 
     def _of(self, proxy: Proxy) -> Snapshot:
         return self._snapshots.get(proxy.id, EMPTY)

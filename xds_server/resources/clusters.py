@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
@@ -20,7 +19,6 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 Balancing = Literal["round-robin", "least-request"]
 
 
-@lru_cache(maxsize=16384)
 def outbound_cluster_bytes(
     name: str,
     protocol: Protocol,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
@@ -31,7 +31,13 @@ def virtual_host_bytes(
     No timeout, and retries only of what never reached an app: connect failures, refused streams, resets before the
     request was sent, and a server sidecar's own word that its app could not be reached.
     """
-    name = f"{host_name(service.name)}:{port.number}"
+    domains = tuple(domains_of(service, port, same_namespace=same_namespace))
+    return _virtual_host(f"{host_name(service.name)}:{port.number}", domains, tuple(clusters))
+
+
+@lru_cache(maxsize=16384)
+def _virtual_host(name: str, domains: tuple[str, ...], clusters: tuple[tuple[str, int], ...]) -> bytes:
+    """Return the bytes; cached, since clients of one service often split alike, and with endpoint weights always do."""
     if len(clusters) == 1:
         target = text_field(_ACTION_CLUSTER, clusters[0][0])
     else:
@@ -41,10 +47,8 @@ def virtual_host_bytes(
         )
         target = field(_ACTION_WEIGHTED, b"".join(split))
     route = _match() + field(_ROUTE_ACTION, target + _action_defaults()) + text_field(_ROUTE_NAME, "default")
-    domains = b"".join(
-        text_field(_HOST_DOMAINS, domain) for domain in domains_of(service, port, same_namespace=same_namespace)
-    )
-    return text_field(_HOST_NAME, name) + domains + field(_HOST_ROUTES, route)
+    hosts = b"".join(text_field(_HOST_DOMAINS, domain) for domain in domains)
+    return text_field(_HOST_NAME, name) + hosts + field(_HOST_ROUTES, route)
 
 
 def domains_of(service: Service, port: Port, *, same_namespace: bool) -> list[str]:
