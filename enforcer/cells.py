@@ -78,6 +78,12 @@ class Surface(Protocol):
     def identity(self, cell: Cell) -> str:
         """Return what tells this object from a later one of the same name; empty where ownership is by name."""
 
+    def original(self, cell: Cell, found: str | None) -> str | None:
+        """Return what a cell first seen as ``found`` goes back to. What is ours by name goes away."""
+
+    def leftovers(self, held: frozenset[Cell]) -> tuple[Change, ...]:
+        """Return the changes that remove what is ours by name and not ``held``."""
+
     def same(self, cell: Cell, wanted: str | None, found: str | None) -> bool:
         """Whether ``found`` is how the kernel shows ``wanted``."""
 

@@ -54,6 +54,12 @@ class FileSurface:
                 return "gone"
             raise
 
+    def original(self, cell: Cell, found: str | None) -> str | None:
+        return found
+
+    def leftovers(self, held: frozenset[Cell]) -> tuple[Change, ...]:
+        return ()  # none of these files is ours: they hold the host's values
+
     def same(self, cell: Cell, wanted: str | None, found: str | None) -> bool:
         if wanted is None or found is None:
             return wanted is found
