@@ -36,7 +36,8 @@ class Hierarchies:
     def detect(cls, files: HostFiles, paths: HostPaths) -> Hierarchies:
         """Return what the host has mounted: v2 alone, v1 alone, or both (a controller is in one of them only)."""
         unified = next(
-            (root for root in (paths.cgroup, f"{paths.cgroup}/unified") if files.exists(f"{root}/cgroup.controllers")), ""
+            (root for root in (paths.cgroup, f"{paths.cgroup}/unified") if files.exists(f"{root}/cgroup.controllers")),
+            "",
         )
         roots: dict[str, str] = {}
         in_v2: set[str] = set()
@@ -70,10 +71,16 @@ class Hierarchies:
 class CgroupDriver:
     """Turns actions on cpu, cpuset, memory and disk into demands on files."""
 
-    RESOURCES = ("cpu", "cpuset", "memory", "disk_read", "disk_write")
+    RESOURCES: tuple[str, ...] = ("cpu", "cpuset", "memory", "disk_read", "disk_write")
 
     def __init__(
-        self, files: HostFiles, paths: HostPaths, hierarchies: Hierarchies, surface: FileSurface, *, page_bytes: int = 4096
+        self,
+        files: HostFiles,
+        paths: HostPaths,
+        hierarchies: Hierarchies,
+        surface: FileSurface,
+        *,
+        page_bytes: int = 4096,
     ) -> None:
         self._files, self._paths, self._hierarchies, self._surface = files, paths, hierarchies, surface
         self._page_bytes = page_bytes
@@ -170,8 +177,8 @@ class CgroupDriver:
         parent = self._surface.place(cell).rsplit("/", 2)[0]
         for name in ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus"):
             if self._files.exists(f"{parent}/{name}"):
-                return online & (parse_cpus(self._files.read(f"{parent}/{name}")) or online)
-        return online
+                return online & parse_cpus(self._files.read(f"{parent}/{name}"))
+        return online  # v2's root group has no such file
 
     def _memory(self, action: Action, group: str) -> tuple[Demand, ...] | NotDone:
         """v2: memory.high, which slows down and never kills; memory.max only makes room. v1 has a hard limit only."""
@@ -202,5 +209,3 @@ class CgroupDriver:
             return tuple(Demand(Cell("cgroup2/io.max", group, f"{disk} {key}"), rate) for disk in self.disks())
         name = f"blkio.throttle.{'read' if reads else 'write'}_bps_device"
         return tuple(Demand(Cell(f"cgroup1/{name}", group, disk), rate) for disk in self.disks())
-
-

@@ -1,8 +1,8 @@
 """From a container to its control groups. ``/proc/PID/cgroup`` is the truth; names of directories are a way to find it.
 
-    systemd   kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid, - as _>.slice/cri-containerd-<id>.scope
-    cgroupfs  kubepods/burstable/pod<uid>/<id>
-    (guaranteed pods stand below kubepods directly; CRI-O writes crio-<id>.scope, Docker docker-<id>.scope)
+systemd   kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid, - as _>.slice/cri-containerd-<id>.scope
+cgroupfs  kubepods/burstable/pod<uid>/<id>
+(guaranteed pods stand below kubepods directly; CRI-O writes crio-<id>.scope, Docker docker-<id>.scope)
 """
 
 from __future__ import annotations

@@ -39,7 +39,10 @@ def format_cpus(cpus: Iterable[int]) -> str:
 
 
 def share_out(
-    counts: Mapping[K, int], held: Mapping[K, frozenset[int]], allowed: Mapping[K, frozenset[int]], taken: frozenset[int]
+    counts: Mapping[K, int],
+    held: Mapping[K, frozenset[int]],
+    allowed: Mapping[K, frozenset[int]],
+    taken: frozenset[int],
 ) -> dict[K, frozenset[int]] | None:
     """Return disjoint CPUs for each claimant, or None where a greedy choice finds none.
 

@@ -7,9 +7,9 @@ cpuset is smaller than the machine and covers whole policies.
 from __future__ import annotations
 
 from enforcer.cells import Cell, Demand, NotDone
+from enforcer.cgroup import Hierarchies
 from enforcer.container_paths import HostContainer
 from enforcer.cpu_list import format_cpus, parse_cpus
-from enforcer.cgroup import Hierarchies
 from enforcer.host_files import HostFiles
 from enforcer.host_paths import HostPaths
 from mesh.actions import Action
@@ -20,7 +20,7 @@ KIND = "cpufreq/scaling_max_freq"
 class CpufreqDriver:
     """Turns cpu_frequency into demands on ``scaling_max_freq`` of a container's own policies."""
 
-    RESOURCES = ("cpu_frequency",)
+    RESOURCES: tuple[str, ...] = ("cpu_frequency",)
 
     def __init__(self, files: HostFiles, paths: HostPaths, hierarchies: Hierarchies) -> None:
         self._files, self._paths, self._hierarchies = files, paths, hierarchies
@@ -45,7 +45,9 @@ class CpufreqDriver:
             if not cpus & own:
                 continue
             if not cpus <= own:
-                return NotDone("refused", f"{policy} spans CPUs {format_cpus(cpus)}, the container has {format_cpus(own)}")
+                return NotDone(
+                    "refused", f"{policy} spans CPUs {format_cpus(cpus)}, the container has {format_cpus(own)}"
+                )
             low, high = (self._khz(policy, f"cpuinfo_{end}_freq") for end in ("min", "max"))
             if not low <= khz <= high:
                 return NotDone("refused", f"{khz} kHz: {policy} runs from {low} to {high}")

@@ -32,7 +32,7 @@ class UnknownContainerError(EnforcerError):
 
     def __init__(self, path: str, name: str) -> None:
         self.path, self.name = path, name
-        super().__init__(f"{path}: found {ascii(name)}, allowed: a container of this host")
+        super().__init__(f"{path}: found {name!a}, allowed: a container of this host")
 
 
 class JournalError(EnforcerError):
@@ -54,6 +54,7 @@ class KernelRefusalError(EnforcerError):
 
     def __init__(self, path: str, value: str | None, number: int, detail: str = "") -> None:
         self.path, self.value, self.number, self.detail = path, value, number, detail
+<<<<<<< HEAD
         reason = f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
         super().__init__(f"{path}: {ascii(value)}: {reason}" + (f": {detail}" if detail else ""))
 
@@ -72,3 +73,9 @@ class UnsupportedError(EnforcerError):
 
 class VanishedError(EnforcerError):
     """The container or its process is gone: forget it."""
+=======
+        reason = (
+            f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
+        )
+        super().__init__(f"{path}: {value!a}: {reason}" + (f": {detail}" if detail else ""))
+>>>>>>> c926241 (askew enforcer apply, status, revert; the writer; a fake host with the kernel's rules)

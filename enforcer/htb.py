@@ -272,7 +272,7 @@ def _set_ingress(netlink: Any, index: int, rate_bits_per_s: int) -> None:
     ifb = _ifb_of(netlink, index)
     if ifb is None:
         netlink.link("add", ifname=f"{IFB_PREFIX}{index}", kind="ifb")
-        ifb = _ifb_of(netlink, index)
+        (ifb,) = netlink.link_lookup(ifname=f"{IFB_PREFIX}{index}")
     netlink.link("set", index=ifb, state="up")
     _set_tree(netlink, ifb, rate_bits_per_s)
     if _qdisc(netlink, index, INGRESS_PARENT) is None:

@@ -107,7 +107,8 @@ class FileStorage:
         temporary = f"{self._path}.new"
         file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
-            os.write(file, data)
+            if os.write(file, data) != len(data):
+                raise OSError(f"{temporary}: short write")
             os.fsync(file)
         finally:
             os.close(file)
@@ -130,6 +131,7 @@ class Journal:
     def __init__(self, storage: Storage, *, limit_bytes: int = 256 * 1024) -> None:
         self._storage, self._limit_bytes = storage, limit_bytes
         self._bytes = 0
+        self._broken = False
 
     def load(self) -> tuple[WriterState, Transaction | None]:
         """Return the last state, and the transaction that was begun after it and not ended."""
@@ -151,12 +153,14 @@ class Journal:
         self._bytes = len(data)
 
     def begin(self, transaction: Transaction) -> None:
-        """Put a transaction on disk. Returns only when it is there."""
+        """Put a transaction on disk. Returns only when it is there; one that changes nothing is not waited for."""
         changes = [
             [*_cell_out(change.cell), change.before, change.after, identity]
             for change, identity in zip(transaction.changes, transaction.identities, strict=True)
         ]
-        self._append({"record": "begin", "changes": changes, "done": _state_out(transaction.done)}, durable=True)
+        self._append(
+            {"record": "begin", "changes": changes, "done": _state_out(transaction.done)}, durable=bool(changes)
+        )
 
     def commit(self, state: WriterState, read_back: Mapping[Cell, str | None]) -> None:
         """Record that the transaction is done. Not waited for: without it the next writer undoes what was done."""
@@ -174,9 +178,12 @@ class Journal:
 
     def _append(self, record: Mapping[str, Any], *, durable: bool) -> None:
         data = _line(record)
+        if self._broken:
+            raise JournalError("journal: an earlier record was not written whole")
         try:
             self._storage.append(data, durable=durable)
         except OSError as error:
+            self._broken = True  # half a line may stand there: nothing may follow it
             raise JournalError(f"journal: {error}") from error
         self._bytes += len(data)
 

@@ -165,7 +165,9 @@ def _rate(value: str) -> str | None:
     return None if value == MAX or int(value) >= 2 else f"{value} bytes/s: 2 or more, or max, is allowed"
 
 
-def _file(hierarchy: Hierarchy, controller: str, name: str, refuse: Callable[[str], str | None], **more: object) -> KernelFile:
+def _file(
+    hierarchy: Hierarchy, controller: str, name: str, refuse: Callable[[str], str | None], **more: object
+) -> KernelFile:
     settings: dict[str, object] = {"parse": _whole, "line": _plain, "size": _amount}
     return KernelFile(hierarchy, controller, name, refuse=refuse, **(settings | more))  # type: ignore[arg-type]
 

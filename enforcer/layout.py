@@ -25,7 +25,9 @@ def settle(
     DoesNotFitError
         where there are not enough of them.
     """
-    counts = {demand.cell: int(demand.value.removeprefix(COUNT)) for demand in demands if demand.value.startswith(COUNT)}
+    counts = {
+        demand.cell: int(demand.value.removeprefix(COUNT)) for demand in demands if demand.value.startswith(COUNT)
+    }
     ways = {demand.cell: int(demand.value.removeprefix(WAYS)) for demand in demands if demand.value.startswith(WAYS)}
     values: dict[Cell, str] = {}
     if counts:
@@ -36,7 +38,8 @@ def settle(
             raise DoesNotFitError(f"{sum(ways.values())} ways in all: this cache has {resctrl.total_ways()}")
         values |= {cell: resctrl.masks_line(mask) for cell, mask in masks.items()}
     return tuple(
-        Demand(demand.cell, values[demand.cell], demand.floor) if demand.cell in values else demand for demand in demands
+        Demand(demand.cell, values[demand.cell], demand.floor) if demand.cell in values else demand
+        for demand in demands
     )
 
 

@@ -18,7 +18,7 @@ DEFAULT_ROUTE_MASK = "00000000"
 class NetworkDriver:
     """Turns network_egress and network_ingress into demands on HTB inside the container's own namespace."""
 
-    RESOURCES = ("network_egress", "network_ingress")
+    RESOURCES: tuple[str, ...] = ("network_egress", "network_ingress")
 
     def __init__(self, files: HostFiles, paths: HostPaths, surface: HtbSurface) -> None:
         self._files, self._paths, self._surface = files, paths, surface

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import cast
 
 from enforcer.cells import Cell, Change, Direction
 from enforcer.container_paths import groups_below
@@ -194,5 +193,5 @@ class ResctrlSurface:
 def full_mask(surface: ResctrlSurface) -> dict[int, int]:
     """Return domain to the default group's L3 mask; empty without cache allocation."""
     line = surface.read(Cell(SCHEMATA, DEFAULT_GROUP, "L3"))
-    pairs = (pair.split("=") for pair in cast("str", line or "").split(";") if pair)
+    pairs = (pair.split("=") for pair in (line or "").split(";") if pair)
     return {int(domain): int(canonical("L3", mask), 16) for domain, mask in pairs}

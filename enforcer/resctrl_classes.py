@@ -54,7 +54,7 @@ class ThreadsOf:
 class ResctrlDriver:
     """Turns cache and memory_bandwidth into demands on a class."""
 
-    RESOURCES = ("cache", "memory_bandwidth")
+    RESOURCES: tuple[str, ...] = ("cache", "memory_bandwidth")
 
     def __init__(self, files: HostFiles, paths: HostPaths, threads: ThreadsOf, surface: ResctrlSurface) -> None:
         self._files, self._paths, self._threads, self._surface = files, paths, threads, surface
@@ -131,7 +131,9 @@ class ResctrlDriver:
         elif in_eighths:
             value = max(1, math.ceil(amount / _AMD_STEP_BYTES_PER_S))
         else:
-            return NotDone("unsupported", "this machine limits memory bandwidth in percent, unless mounted with mba_MBps")
+            return NotDone(
+                "unsupported", "this machine limits memory bandwidth in percent, unless mounted with mba_MBps"
+            )
         return format_domains(dict.fromkeys(root, str(value)))
 
     def _mount_options(self) -> str:

@@ -126,7 +126,9 @@ def _value(value: object, path: str, unit: Unit) -> float | str:
     if unit == "cpus":
         if isinstance(value, str):
             return _ordered(_cpu_list(value, path), path)
-        return _whole(value, path, highest=4096, allowed="a whole number of CPUs from 1 to 4096, or a list such as 0-3,8")
+        return _whole(
+            value, path, highest=4096, allowed="a whole number of CPUs from 1 to 4096, or a list such as 0-3,8"
+        )
     if unit == "ways":
         return _whole(value, path, highest=64, allowed="a whole number of ways from 1 to 64")
     return _VALUE_OF[unit](value, path)
