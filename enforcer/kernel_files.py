@@ -141,7 +141,7 @@ def _limit_v1_line(value: str, key: str) -> str:
 def _io_max(text: str, key: str) -> str:
     device, _, wanted = key.partition(" ")
     for line in text.splitlines():
-        name, *pairs = line.split()
+        name, *pairs = line.split() or [""]
         if name == device:
             return dict(pair.split("=", 1) for pair in pairs).get(wanted, MAX)
     return MAX

@@ -58,12 +58,14 @@ def test_a_thousand_random_crash_points_leave_every_value_restored_or_adopted() 
 
 def test_every_step_of_one_exchange_may_be_the_last() -> None:
     """All crash points of one exchange between two containers, one after another, none left out."""
-    mine = [choice for choice in CHOICES if choice.value in (0.5, 3.0, 200_000_000.0, 5.0, 35.0, 1e6)]
+    much = [choice for choice in CHOICES if choice.value in (4.0, 3.0, 200_000_000.0, 5.0, 80.0, 4e6)]
+    little = [choice for choice in CHOICES if choice.value in (0.5, 1.0, 50_000_000.0, 2.0, 35.0, 1e6)]
     point, killed = 0, True
     while killed:
         life = NodeLife()
-        life.apply([(ID, choice) for choice in mine], ttl_s=60.0, kill_after=None)
-        life.apply([("web", choice) for choice in mine], ttl_s=60.0, kill_after=point, torn=point * 7)
+        life.apply([(ID, choice) for choice in much], ttl_s=60.0, kill_after=None)
+        exchange = [*((ID, choice) for choice in little), *(("web", choice) for choice in much)]
+        life.apply(exchange, ttl_s=60.0, kill_after=point, torn=point * 7)
         killed = life.kills > 0
         life.check_between()
         life.check_at_end()

@@ -87,6 +87,9 @@ class FakeKernel:
         children = [child for child in directory.values() if isinstance(child, Directory) and name in child]
         parent = self._node(path.rsplit("/", 2)[0])
         directory[name] = RULES[name](text, directory[name], directory, parent, children)
+        if name == "cpuset.cpus" and "cpuset.cpus.effective" in directory:
+            above = str(parent.get("cpuset.cpus.effective", "0-7")) if isinstance(parent, Directory) else "0-7"
+            directory["cpuset.cpus.effective"] = directory[name] or above
 
     def set(self, path: str, value: str) -> None:
         """Write as a foreigner: no rule, no hook."""
@@ -225,7 +228,9 @@ def v2_host(**options: Any) -> FakeKernel:
     pod = {
         f"pod{POD}": v2_group(
             **{
-                ID: v2_group(procs="11\n12"),
+                "cpu.max": "150000 100000",
+                "memory.max": "104857600",
+                ID: v2_group(procs="11\n12", **{"cpu.max": "100000 100000"}),
                 "cd" * 32: v2_group(procs="21"),
             }
         )
@@ -246,7 +251,9 @@ def v1_host(**options: Any) -> FakeKernel:
     """Return the same pod and the groups ``web`` and ``batch`` on cgroup v1, without resctrl."""
 
     def tree(controller: str) -> dict[str, Any]:
-        pod = v1_group(controller, **{ID: v1_group(controller, procs="11\n12")})
+        limits = {"cpu": {"cpu.cfs_quota_us": "150000"}, "memory": {"memory.limit_in_bytes": "104857600"}}
+        inside = v1_group(controller, procs="11\n12")
+        pod = v1_group(controller, **{**limits.get(controller, {}), ID: inside})
         return v1_group(
             controller,
             kubepods=v1_group(controller, burstable=v1_group(controller, **{f"pod{POD}": pod})),

@@ -5,7 +5,7 @@ What must hold at the end of every life: after a revert each file is as the host
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,7 +65,9 @@ class NodeLife:
         self.writer = self._new_writer()
         self.writer.start()
 
-    def apply(self, chosen: Sequence[tuple[str, Choice]], *, ttl_s: float, kill_after: int | None, torn: int = 0) -> None:
+    def apply(
+        self, chosen: Sequence[tuple[str, Choice]], *, ttl_s: float, kill_after: int | None, torn: int = 0
+    ) -> None:
         self.generation += 1
         unique = {(name, choice.resource): choice for name, choice in chosen}
         actions = tuple(
@@ -122,25 +124,24 @@ class NodeLife:
         assert self.writer.state.leases == {}
         assert self.kernel.snapshot() == self.expected
 
-    def _do(self, work: Any, kill_after: int | None, torn: int) -> None:
+    def _do(self, work: Callable[[Writer], object], kill_after: int | None, torn: int) -> None:
         self.left = kill_after
         self.storage.torn = lambda length: min(torn, length)
-        while True:
-            try:
-                work(self.writer)
-                break
-            except Killed:
-                self.kills += 1
-                self.left = None if kill_after is None or self.kills % 3 else kill_after // 2  # some die again at once
-                try:
-                    self._restart()
-                except Killed:
-                    self.kills += 1
-                    self.left = None
-                    self._restart()
-                break
+        try:
+            work(self.writer)
+        except Killed:
+            self.kills += 1
+            self.left = kill_after if self.kills % 3 == 0 else None  # some die again while they recover
+            self._recover()
         self.left = None
-        self._restart() if self.writer is None else None
+
+    def _recover(self) -> None:
+        try:
+            self._restart()
+        except Killed:
+            self.kills += 1
+            self.left = None
+            self._restart()
 
     def _restart(self) -> None:
         self.writer = self._new_writer()
