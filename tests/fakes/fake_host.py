@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from enforcer.cpu_list import format_cpus, parse_cpus
 from enforcer.host import Host
 from enforcer.host_paths import HostPaths
 from tests.fakes.fake_kernel_rules import RULES
@@ -71,6 +72,8 @@ class FakeKernel:
         node = self._node(path)
         if isinstance(node, Directory):
             raise IsADirectoryError(errno.EISDIR, "a directory", path)
+        if path.endswith("/cpuset.cpus.effective"):
+            return self._effective(path.rpartition("/")[0]) + "\n"
         return str(node) + "\n"
 
     def write(self, path: str, text: str) -> None:
@@ -87,9 +90,6 @@ class FakeKernel:
         children = [child for child in directory.values() if isinstance(child, Directory) and name in child]
         parent = self._node(path.rsplit("/", 2)[0])
         directory[name] = RULES[name](text, directory[name], directory, parent, children)
-        if name == "cpuset.cpus" and "cpuset.cpus.effective" in directory:
-            above = str(parent.get("cpuset.cpus.effective", "0-7")) if isinstance(parent, Directory) else "0-7"
-            directory["cpuset.cpus.effective"] = directory[name] or above
 
     def set(self, path: str, value: str) -> None:
         """Write as a foreigner: no rule, no hook."""
@@ -133,6 +133,13 @@ class FakeKernel:
     @contextmanager
     def locked(self, path: str) -> Iterator[None]:
         yield
+
+    def _effective(self, group: str) -> str:
+        """What the group's list, or else its parent's, leaves it."""
+        above = group.rpartition("/")[0]
+        inherited = self._effective(above) if self.exists(f"{above}/cpuset.cpus.effective") else "0-7"
+        own = parse_cpus(self._node(group)["cpuset.cpus"]) & parse_cpus(inherited)
+        return format_cpus(own) or inherited
 
     def _in_resctrl(self, path: str) -> bool:
         return self.resctrl is not None and path.startswith(RESCTRL + "/")
