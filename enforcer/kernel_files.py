@@ -36,8 +36,6 @@ class KernelFile:
         How much a value allows, for the order of writes; sets compare as sets.
     rank:
         Order among widening writes of one group: the limit that another may not exceed goes first.
-    rounds_to:
-        The kernel may hold a value that is lower by less than this.
     """
 
     hierarchy: Hierarchy
@@ -48,19 +46,10 @@ class KernelFile:
     refuse: Callable[[str], str | None]
     size: Callable[[str], float | frozenset[int]]
     rank: int = 0
-    rounds_to: int = 1
 
     @property
     def kind(self) -> str:
         return f"{self.hierarchy}/{self.name}"
-
-    def same(self, wanted: str, found: str) -> bool:
-        """Whether ``found`` is how the kernel shows ``wanted``."""
-        if wanted == found or self.rounds_to == 1:
-            return wanted == found
-        if MAX in (wanted, found):
-            return False
-        return 0 <= int(wanted) - int(found) < self.rounds_to
 
 
 def _whole(text: str, key: str) -> str:
@@ -172,8 +161,7 @@ def _file(
     return KernelFile(hierarchy, controller, name, refuse=refuse, **(settings | more))  # type: ignore[arg-type]
 
 
-_PAGES: dict[str, object] = {"rounds_to": 65536}  # the largest page of any architecture that runs Envoy
-_V1_LIMIT: dict[str, object] = {"parse": _limit_v1, "line": _limit_v1_line, **_PAGES}
+_V1_LIMIT: dict[str, object] = {"parse": _limit_v1, "line": _limit_v1_line}
 _CPU_SETS: dict[str, object] = {"parse": _cpus, "size": _cpu_set}
 _IO: dict[str, object] = {"parse": _io_max, "line": _io_max_line}
 _THROTTLE: dict[str, object] = {"parse": _throttle, "line": _throttle_line}
@@ -182,8 +170,8 @@ _ALL = (
     _file("cgroup2", "cpu", "cpu.max", _refuse_cpu_max, size=_cpu_max_cores),
     _file("cgroup2", "cpu", "cpu.weight", _between(1, 10000)),
     _file("cgroup2", "cpuset", "cpuset.cpus", _refuse_cpus, **_CPU_SETS),
-    _file("cgroup2", "memory", "memory.max", _bytes_or_max, **_PAGES),
-    _file("cgroup2", "memory", "memory.high", _bytes_or_max, rank=1, **_PAGES),
+    _file("cgroup2", "memory", "memory.max", _bytes_or_max),
+    _file("cgroup2", "memory", "memory.high", _bytes_or_max, rank=1),
     _file("cgroup2", "io", "io.max", _rate, **_IO),
     _file("cgroup1", "cpu", "cpu.cfs_quota_us", _refuse_quota, parse=_negative_is_one),
     _file("cgroup1", "cpu", "cpu.shares", _between(2, 262144)),

@@ -181,13 +181,16 @@ class ResctrlSurface:
             if not new:
                 return
             for thread in sorted(new, key=int):
-                try:
-                    self._files.write(tasks, thread + "\n")
-                except OSError as error:
-                    if error.errno != errno.ESRCH:  # it ended meanwhile
-                        raise
+                self._move_thread(tasks, thread)
             moved |= new
         raise OSError(errno.EAGAIN, f"new threads after {_RESCANS} looks", tasks)
+
+    def _move_thread(self, tasks: str, thread: str) -> None:
+        try:
+            self._files.write(tasks, thread + "\n")
+        except OSError as error:
+            if error.errno != errno.ESRCH:  # it ended meanwhile
+                raise
 
 
 def full_mask(surface: ResctrlSurface) -> dict[int, int]:

@@ -19,7 +19,7 @@ from enforcer.plan import Step, order_steps, wanted_cells
 from enforcer.results import ActionResult, Restored, WriteMade, action_results, failed_results, shown
 from enforcer.settings import WriterSettings
 from enforcer.transactions import Transactions
-from mesh.actions import Action, ActionSet
+from mesh.actions import ActionSet
 
 Key = tuple[str, str]
 
@@ -133,36 +133,56 @@ class Writer:
         return [key for key, lease in self.state.leases.items() if lease.expires_at_s <= now_s]
 
     def _decide(self, action_set: ActionSet, containers: Sequence[HostContainer]) -> _Decision:
-        expires_at_s = self._clock() + action_set.ttl_s
         expired = self._expired()
-        leases = {key: lease for key, lease in self.state.leases.items() if key not in expired}
+        old = {key: lease for key, lease in self.state.leases.items() if key not in expired}
         refused: dict[int, NotDone] = {}
+        new: dict[int, Lease] = {}
+        expires_at_s = self._clock() + action_set.ttl_s
         for index, (action, container) in enumerate(zip(action_set.actions, containers, strict=True)):
-            demands = self._demands(action, container, leases)
+            demands = self._host.demands(action, container)
             if isinstance(demands, NotDone):
                 refused[index] = demands
-                continue
-            lease = Lease(action, action_set.generation, expires_at_s, demands)
-            leases[lease.key] = lease
+            else:
+                new[index] = Lease(action, action_set.generation, expires_at_s, demands)
+        leases = self._side_by_side(old, new, refused)
         steps, state = self._plan(leases)
         return _Decision(refused, steps, replace(state, generation=action_set.generation))
 
-    def _demands(
-        self, action: Action, container: HostContainer, leases: Mapping[Key, Lease]
-    ) -> tuple[Demand, ...] | NotDone:
-        """Return what an action demands, or why it cannot stand beside the other leases."""
-        demands = self._host.demands(action, container)
-        if isinstance(demands, NotDone):
-            return demands
-        others = [lease for key, lease in leases.items() if key != (action.container, action.resource)]
-        contested = _contested(demands, others)
-        if contested is not None:
-            return NotDone("refused", contested)
+    def _side_by_side(
+        self, old: Mapping[Key, Lease], new: Mapping[int, Lease], refused: dict[int, NotDone]
+    ) -> dict[Key, Lease]:
+        """Return the leases that can stand together, and put those that cannot into ``refused``.
+
+        The order of actions does not matter where all of them fit: what one gives another takes. Where they do not, the
+        later ones are refused, and what they wanted to replace goes on.
+        """
+        replaced = {lease.key for lease in new.values()}
+        leases = {key: lease for key, lease in old.items() if key not in replaced}
+        for index, lease in new.items():
+            contested = _contested(lease.demands, leases.values())
+            if contested is None:
+                leases[lease.key] = lease
+                continue
+            refused[index] = NotDone("refused", contested)
+            if lease.key in old:
+                leases[lease.key] = old[lease.key]
+        if self._misfit(leases.values()) is None:
+            return leases
+        leases = dict(old)
+        for index, lease in new.items():
+            misfit = None if index in refused else self._misfit(({**leases, lease.key: lease}).values())
+            if misfit is not None:
+                refused[index] = NotDone("refused", misfit)
+            elif index not in refused:
+                leases[lease.key] = lease
+        return leases
+
+    def _misfit(self, leases: Iterable[Lease]) -> str | None:
         try:
-            self._settled([*(demand for lease in others for demand in lease.demands), *demands])
+            self._settled([demand for lease in leases for demand in lease.demands])
         except DoesNotFitError as error:
-            return NotDone("refused", str(error))
-        return demands
+            return str(error)
+        return None
 
     def _settled(self, demands: Sequence[Demand]) -> tuple[Demand, ...]:
         held = {cell: holding.written for cell, holding in self.state.holdings.items() if holding.written is not None}
@@ -262,7 +282,7 @@ class Writer:
 
 
 def _contested(demands: Sequence[Demand], others: Iterable[Lease]) -> str | None:
-    """Return who already asks another value of one of the demanded cells, or None."""
+    """Return who asks another value of one of the demanded cells, or None."""
     values = {demand.cell: demand.value for demand in demands if not demand.floor}
     for other in others:
         for demand in other.demands:
