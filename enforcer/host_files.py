@@ -54,12 +54,9 @@ class RealFiles:
         """Write ``text`` with one write(2)."""
         directory, name = self._walk(path)
         try:
-            # The kernel's files ignore O_TRUNC; a recorded tree needs it.
-            file = os.open(name, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            file = os.open(name, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
             try:
-                data = text.encode()
-                if os.write(file, data) != len(data):
-                    raise OSError(errno.EIO, "short write", path)
+                _write_whole(file, text.encode(), path)
             finally:
                 os.close(file)
         finally:
@@ -127,3 +124,18 @@ class RealFiles:
             os.close(directory)
             raise
         return directory, parts[-1]
+
+
+def _write_whole(file: int, data: bytes, path: str) -> None:
+    """Write to a kernel's file; or to a recorded one, whose old text must go without being empty for a moment.
+
+    The kernel's files have no blocks. A recorded one is overwritten up to its old length with empty lines, then cut: who
+    is killed between the two leaves the new value.
+    """
+    found = os.fstat(file)
+    recorded = found.st_blocks > 0 or found.st_size not in (0, 4096)
+    padded = data.ljust(found.st_size, b"\n") if recorded else data
+    if os.write(file, padded) != len(padded):
+        raise OSError(errno.EIO, "short write", path)
+    if recorded:
+        os.ftruncate(file, len(data))
