@@ -129,8 +129,8 @@ class RealFiles:
 def _write_whole(file: int, data: bytes, path: str) -> None:
     """Write to a kernel's file; or to a recorded one, whose old text must go without being empty for a moment.
 
-    The kernel's files have no blocks. A recorded one is overwritten up to its old length with empty lines, then cut: who
-    is killed between the two leaves the new value.
+    The kernel's files have no blocks. A recorded one is overwritten up to its old length with empty lines, then cut:
+    who is killed between the two leaves the new value.
     """
     found = os.fstat(file)
     recorded = found.st_blocks > 0 or found.st_size not in (0, 4096)
