@@ -138,12 +138,10 @@ def groups_below(files: HostFiles, root: str, *, deepest: int = 8) -> Iterator[s
         if group.count("/") >= deepest:
             continue
         try:
-            names = files.names(f"{root}/{group}" if group else root)
+            names = files.directories(f"{root}/{group}" if group else root)
         except OSError:
             continue
-        # The kernel's own files carry a dot; a group need not, so what decides is whether it is a directory with procs.
-        below = [f"{group}/{name}" if group else name for name in names]
-        pending.extend(path for path in reversed(below) if files.exists(f"{root}/{path}/cgroup.procs"))
+        pending.extend(f"{group}/{name}" if group else name for name in reversed(names))
 
 
 def find_group(groups: Sequence[str], name: str) -> str | None:

@@ -57,6 +57,7 @@ class Host:
     ) -> None:
         settings = settings or WriterSettings()
         self._files, self.paths = files, paths
+        self._found: dict[str, dict[str, str]] = {}
         self._listed = {container.name: container for container in listed}
         self._hierarchies = hierarchies = Hierarchies.detect(files, paths)
         roots = hierarchies.file_roots()
@@ -115,11 +116,7 @@ class Host:
                 self._files, self.paths.proc, name, listed.pid, container_class=listed.container_class
             )
         wanted = listed.cgroup if listed is not None and listed.cgroup is not None else name
-        groups: dict[str, str] = {}
-        for controller, root in self._all_roots().items():
-            found = self._group(root, wanted)
-            if found is not None:
-                groups[controller] = found
+        groups = self._groups_at(wanted) or self._groups_named(wanted)
         if not groups:
             return None
         container = HostContainer(name, groups, None, listed.container_class if listed else "latency-critical")
@@ -144,12 +141,24 @@ class Host:
         v1 = {name: root for name, root in self._hierarchies.roots.items() if name not in self._hierarchies.in_v2}
         return ({UNIFIED: self._hierarchies.unified} if self._hierarchies.unified else {}) | v1
 
-    def _group(self, root: str, wanted: str) -> str | None:
+    def _groups_at(self, wanted: str) -> dict[str, str]:
+        """Return the group by hierarchy where ``wanted`` is a path, without a look at all groups."""
         path = wanted.strip("/")
-        inside = path and not {"", ".", ".."} & set(path.split("/"))
-        if inside and self._files.exists(f"{root}/{path}/cgroup.procs"):
-            return path  # without a look at all groups
-        return find_group(tuple(groups_below(self._files, root)), wanted)
+        if not path or {"", ".", ".."} & set(path.split("/")):
+            return {}
+        roots = self._all_roots().items()
+        return {name: path for name, root in roots if self._files.exists(f"{root}/{path}/cgroup.procs")}
+
+    def _groups_named(self, wanted: str) -> dict[str, str]:
+        """Return the group by hierarchy that ``wanted`` is the id or the last part of; the last find is tried first."""
+        roots = self._all_roots()
+        known = self._found.get(wanted, {})
+        if known and all(self._files.exists(f"{roots[name]}/{group}/cgroup.procs") for name, group in known.items()):
+            return known
+        found = {name: find_group(tuple(groups_below(self._files, root)), wanted) for name, root in roots.items()}
+        groups = {name: group for name, group in found.items() if group is not None}
+        self._found[wanted] = groups
+        return groups
 
     def _pid_of(self, container: HostContainer) -> int | None:
         pids = (

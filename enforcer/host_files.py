@@ -21,6 +21,8 @@ class HostFiles(Protocol):
 
     def names(self, path: str) -> tuple[str, ...]: ...
 
+    def directories(self, path: str) -> tuple[str, ...]: ...
+
     def identity(self, path: str) -> str: ...
 
     def link(self, path: str) -> str: ...
@@ -67,6 +69,10 @@ class RealFiles:
 
     def names(self, path: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(path)))
+
+    def directories(self, path: str) -> tuple[str, ...]:
+        with os.scandir(path) as entries:
+            return tuple(sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False)))
 
     def identity(self, path: str) -> str:
         directory, name = self._walk(path)

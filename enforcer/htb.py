@@ -51,6 +51,7 @@ class HtbSurface:
     def __init__(self, files: HostFiles, proc: str, *, open_namespace: OpenNamespace = _open_namespace) -> None:
         self._files, self._proc, self._open_namespace = files, proc, open_namespace
         self._pids: dict[str, int] = {}
+        self._shaped: dict[Cell, int] = {}  # index of the interface that carries a cell's tree, when last seen
         self._open: OrderedDict[str, Any] = OrderedDict()
 
     @property
@@ -76,12 +77,21 @@ class HtbSurface:
 
     def _read(self, cell: Cell) -> str | None:
         with self._in_namespace(cell.path) as netlink:
+            shaped = self._shaped.get(cell)
+            rate = None if shaped is None else _leaf_rate(netlink, shaped)
+            if rate is not None:
+                return rate  # the class's handle says that the index is still right, and the tree ours
             index = _index(netlink, cell)
             if index is None:
                 return None
-            _refuse_foreign(netlink, index, cell)
             shaped = index if _side(cell) == "egress" else _ifb_of(netlink, index)
-            return None if shaped is None else _leaf_rate(netlink, shaped)
+            rate = None if shaped is None else _leaf_rate(netlink, shaped)
+            if rate is None or shaped is None:
+                self._shaped.pop(cell, None)
+                _refuse_foreign(netlink, index, cell)
+                return None
+            self._shaped[cell] = shaped
+            return rate
 
     def write(self, changes: Sequence[Change]) -> None:
         for change in changes:
@@ -93,11 +103,16 @@ class HtbSurface:
 
     def _write(self, change: Change) -> None:
         with self._in_namespace(change.cell.path) as netlink:
+            shaped = self._shaped.get(change.cell)
+            if shaped is not None and change.before is not None and change.after is not None:
+                _set_class(netlink, shaped, LEAF_CLASS, ROOT_CLASS, max(1, int(change.after) // 8))
+                return  # the tree was there when it was looked at: only its limit changes
             index = _index(netlink, change.cell)
             if index is None:
                 raise FileNotFoundError(errno.ENOENT, "no such interface", self.place(change.cell))
             _refuse_foreign(netlink, index, change.cell)
             _set(netlink, index, _side(change.cell), change.after)
+            self._shaped.pop(change.cell, None)
 
     def identity(self, cell: Cell) -> str:
         return ""  # the namespace's inode is the path, and ownership is by handle
@@ -213,11 +228,9 @@ def _ingress_filters(netlink: Any, index: int) -> list[Any]:
 
 
 def _leaf_rate(netlink: Any, index: int) -> str | None:
-    root = _qdisc(netlink, index, ROOT_PARENT)
-    if root != ("htb", QDISC):
-        return None
+    """Return the limit in bits per second of the tree on an interface, or None where it has none of ours."""
     for found in netlink.get_classes(index):
-        if found["handle"] == LEAF_CLASS:
+        if found["handle"] == LEAF_CLASS and found.get_attr("TCA_KIND") == "htb":
             options = found.get_attr("TCA_OPTIONS")
             rate_bytes_per_s = options.get_attr("TCA_HTB_RATE64") or options.get_attr("TCA_HTB_PARMS")["rate"]
             return str(rate_bytes_per_s * 8)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from enforcer.cells import Cell, Change, Surface
 from enforcer.errors import KernelRefusalError
@@ -13,6 +14,7 @@ class Kernel:
 
     def __init__(self, surfaces: Iterable[tuple[Sequence[str], Surface]]) -> None:
         self._surfaces: Mapping[str, Surface] = {kind: surface for kinds, surface in surfaces for kind in kinds}
+        self._seen: dict[Cell, str | None] | None = None
 
     def knows(self, cell: Cell) -> bool:
         """Whether this host has what the cell is a cell of."""
@@ -26,14 +28,30 @@ class Kernel:
 
     def read(self, cell: Cell) -> str | None:
         """Return the cell's value, None where it is not there. Raises KernelRefusalError."""
+        if self._seen is not None and cell in self._seen:
+            return self._seen[cell]
         try:
-            return self.surface(cell).read(cell)
+            value = self.surface(cell).read(cell)
         except OSError as error:
             raise KernelRefusalError(self.place(cell), None, error.errno or 0, error.strerror or "") from error
+        if self._seen is not None:
+            self._seen[cell] = value
+        return value
+
+    @contextmanager
+    def looking_once(self) -> Iterator[None]:
+        """Read each cell once inside the block, until something is written: a look at netlink takes a millisecond."""
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def write(self, step: Sequence[Change]) -> None:
         """Make the changes of one system call. Raises KernelRefusalError with what the kernel says."""
         surface = self.surface(step[0].cell)
+        if self._seen is not None:
+            self._seen.clear()
         try:
             surface.write(step)
         except OSError as error:

@@ -48,10 +48,6 @@ class NetworkDriver:
             return NotDone("refused", f"{container.name} has no interface, or several and no default route")
         side = action.resource.removeprefix("network_")
         cell = Cell(KIND, namespace, f"{interface} {side}")
-        try:
-            self._surface.read(cell)
-        except FileExistsError as error:
-            return NotDone("refused", f"{interface}: {error.strerror}")
         return (Demand(cell, str(int(float(action.value)) // 8 * 8)),)
 
     def _host_namespace(self) -> str:

@@ -19,7 +19,7 @@ from enforcer.plan import Step, order_steps, wanted_cells
 from enforcer.results import ActionResult, Restored, WriteMade, action_results, failed_results, shown
 from enforcer.settings import WriterSettings
 from enforcer.transactions import Transactions
-from mesh.actions import ActionSet
+from mesh.actions import Action, ActionSet
 
 Key = tuple[str, str]
 
@@ -78,15 +78,16 @@ class Writer:
             where the journal fails; what was written has been undone.
         """
         containers = self._check(action_set)
-        self.expire()
-        try:
-            decision = self._decide(action_set, containers)
-        except KernelRefusalError as error:
-            return failed_results(action_set.actions, refused={}, reason=str(error))
-        try:
-            self._transactions.run(decision.steps, decision.state)
-        except KernelRefusalError as error:
-            return failed_results(action_set.actions, refused=decision.refused, reason=str(error))
+        with self._kernel.looking_once():
+            self.expire()
+            try:
+                decision = self._decide(action_set, containers)
+            except KernelRefusalError as error:
+                return failed_results(action_set.actions, refused={}, reason=str(error))
+            try:
+                self._transactions.run(decision.steps, decision.state)
+            except KernelRefusalError as error:
+                return failed_results(action_set.actions, refused=decision.refused, reason=str(error))
         return self._results(action_set, decision)
 
     def preview(self, action_set: ActionSet) -> tuple[ActionResult, ...]:
@@ -139,7 +140,7 @@ class Writer:
         new: dict[int, Lease] = {}
         expires_at_s = self._clock() + action_set.ttl_s
         for index, (action, container) in enumerate(zip(action_set.actions, containers, strict=True)):
-            demands = self._host.demands(action, container)
+            demands = self._demands(action, container)
             if isinstance(demands, NotDone):
                 refused[index] = demands
             else:
@@ -147,6 +148,18 @@ class Writer:
         leases = self._side_by_side(old, new, refused)
         steps, state = self._plan(leases)
         return _Decision(refused, steps, replace(state, generation=action_set.generation))
+
+    def _demands(self, action: Action, container: HostContainer) -> tuple[Demand, ...] | NotDone:
+        """Return what an action demands; a cell that cannot be looked at, or is another's, refuses it."""
+        demands = self._host.demands(action, container)
+        if isinstance(demands, NotDone):
+            return demands
+        try:
+            for demand in demands:
+                self._kernel.read(demand.cell)
+        except KernelRefusalError as error:
+            return NotDone("refused", error.detail or str(error))
+        return demands
 
     def _side_by_side(
         self, old: Mapping[Key, Lease], new: Mapping[int, Lease], refused: dict[int, NotDone]

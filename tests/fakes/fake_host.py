@@ -111,6 +111,9 @@ class FakeKernel:
             return ("info", "schemata", "tasks", *filter(None, self.resctrl.groups))
         return tuple(sorted(self._node(path)))
 
+    def directories(self, path: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name, node in self._node(path).items() if isinstance(node, Directory)))
+
     def identity(self, path: str) -> str:
         node = self._node(path)
         return str(node.number if isinstance(node, Directory) else 0)
