@@ -100,7 +100,7 @@ class FileStorage:
         if os.write(self._file, data) != len(data):
             raise OSError(f"{self._path}: short write")
         if durable:
-            os.fsync(self._file)
+            os.fdatasync(self._file)  # the data, and the length that is needed to find it
 
     def replace(self, data: bytes) -> None:
         self.close()

@@ -215,7 +215,7 @@ def dying(function):
             os.kill(os.getpid(), signal.SIGKILL)
         return function(*arguments, **options)
     return call
-for name in ('write', 'fsync', 'rename', 'ftruncate'):
+for name in ('write', 'fsync', 'fdatasync', 'rename', 'ftruncate'):
     setattr(os, name, dying(getattr(os, name)))
 sys.exit(main(sys.argv[2:]))
 """
