@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 
 import pytest
 from hypothesis import settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tests.fakes.fake_host import ID
-from tests.fakes.node_life import CHOICES, CONTAINERS, FOREIGN_VALUES, NodeLife
+from tests.fakes.node_life import CHOICES, CONTAINERS, FOREIGN_VALUES, Choice, NodeLife
 
 FOREIGN_FILES = sorted(FOREIGN_VALUES)
 
@@ -23,6 +24,9 @@ def live_and_die(seed: int) -> int:
         kill_after = source.choice((None, source.randint(0, 30), source.randint(0, 6)))
         torn = source.choice((0, 1, 40, 10_000))
         event = source.random()
+        if source.random() < 0.3:
+            foreigner = (source.choice(CONTAINERS), source.choice(FOREIGN_FILES), source.randint(0, 1))
+            life.meanwhile = partial(life.foreign_write, *foreigner)
         if event < 0.6:
             chosen = [(source.choice(CONTAINERS), source.choice(CHOICES)) for _ in range(source.randint(1, 6))]
             life.apply(chosen, ttl_s=source.choice((5.0, 60.0)), kill_after=kill_after, torn=torn)
@@ -68,6 +72,7 @@ def test_every_step_of_one_exchange_may_be_the_last() -> None:
         life.apply(exchange, ttl_s=60.0, kill_after=point, torn=point * 7)
         killed = life.kills > 0
         life.check_between()
+        assert life.writer.state.conflicts == ()  # nobody else was there: whatever is found is ours
         life.check_at_end()
         point += 1
     assert point > 15
@@ -97,6 +102,17 @@ class KilledWriter(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((1.0, 10.0, 100.0)), kill=kill, torn=torn)
     def wait(self, seconds: float, kill: int | None, torn: int) -> None:
         self.life.wait(seconds, kill_after=kill, torn=torn)
+        self.touched = False
+
+    @rule(
+        choice=st.sampled_from(CHOICES),
+        kill=st.integers(1, 12),
+        name=st.sampled_from(CONTAINERS),
+        file=st.sampled_from(FOREIGN_FILES),
+    )
+    def die_and_meet_a_foreigner(self, choice: Choice, kill: int, name: str, file: str) -> None:
+        self.life.meanwhile = partial(self.life.foreign_write, name, file, kill)
+        self.life.apply([(name, choice)], ttl_s=60.0, kill_after=kill)
         self.touched = False
 
     @rule(kill=kill, torn=torn)

@@ -70,6 +70,15 @@ def test_any_torn_end_is_as_if_it_was_never_written() -> None:
         assert Journal(storage).load() == (WriterState("boot", 2), None)
 
 
+def test_a_last_line_of_holes_is_torn_too() -> None:
+    """Disks write sectors in any order: the line break may be there and the middle not."""
+    storage = FakeStorage()
+    begun(storage)
+    storage.data = storage.data.replace(b'"begin"', b"\0" * 7)
+
+    assert Journal(storage).load() == (WriterState("boot", 2), None)
+
+
 def test_a_broken_line_in_the_middle_stops_the_writer() -> None:
     """No crash does that: someone else wrote here."""
     storage = FakeStorage()

@@ -13,7 +13,7 @@ from enforcer.writer import Writer
 from mesh.actions import Action, ActionSet
 from mesh.topology import ContainerName
 from tests.fakes.clock import FakeClock
-from tests.fakes.fake_host import ID, POD, host_of, v1_host
+from tests.fakes.fake_host import ID, POD, Directory, Killed, host_of, v1_host, v2_group
 from tests.fakes.node import Node, outcomes
 
 CGROUP = "/sys/fs/cgroup"
@@ -220,6 +220,55 @@ def test_a_vanished_container_is_forgotten() -> None:
 
     assert (restored.failed, restored.conflicts) == ((), ())
     assert [key[0] for key in node.writer.state.leases] == ["batch"]
+
+
+def test_a_container_of_the_same_name_is_another() -> None:
+    """The group's inode tells: the lease ended with the first one, and the second one is left as it is."""
+    node = Node()
+    node.apply(CPU)
+    node.kernel._node(CGROUP)["web"] = Directory(v2_group(procs="31"))
+    node.writer.expire()
+
+    assert node.kernel.snapshot() == node.before
+    assert node.writer.state.leases == {}
+
+
+def test_a_killed_exchange_is_undone_from_the_last_write_to_the_first() -> None:
+    """v1 takes the pod's limit back only when the container's is down again: nothing has to be tried twice."""
+    node = Node(v1_host())
+    steps = iter(range(100))
+
+    def kill_at_commit(step: str) -> None:
+        if step == "append" and next(steps) == 1:
+            raise Killed
+
+    node.storage.before = kill_at_commit
+    with pytest.raises(Killed):
+        node.apply((ID, "cpu", 4.0, "cores"))
+    node.restart()
+
+    assert [write.path.rpartition("/")[0].endswith(ID) for write in node.restored.writes] == [True, False]
+    assert (node.restored.failed, node.kernel.snapshot()) == ((), node.before)
+
+
+def test_what_a_foreigner_wrote_while_no_writer_lived_stays() -> None:
+    """Recovery undoes our own writes alone: the value that is neither before nor after is somebody's."""
+    node = Node()
+    steps = iter(range(100))
+
+    def kill_at_commit(step: str) -> None:
+        if step == "append" and next(steps) == 1:
+            raise Killed
+
+    node.storage.before = kill_at_commit
+    with pytest.raises(Killed):
+        node.apply(CPU, ("batch", "cpu", 1.0, "cores"))
+    node.kernel.set(WEB_CPU, "77000 100000")
+    node.restart()
+
+    assert node.value(WEB_CPU) == "77000 100000"
+    assert node.value(f"{CGROUP}/batch/cpu.max") == "max 100000"
+    assert len(node.restored.conflicts) == 1
 
 
 def test_a_restart_adopts_what_is_in_force() -> None:

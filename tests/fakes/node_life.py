@@ -59,6 +59,7 @@ class NodeLife:
         self.storage = FakeStorage(before=lambda step: self._step())
         self.left: int | None = None  # steps until the writer is killed
         self.kills = 0
+        self.meanwhile: Callable[[], None] | None = None  # what a foreigner does while no writer lives
         self.now_s = 1000.0
         self.generation = 0
         self.expected = self.kernel.snapshot()
@@ -131,9 +132,11 @@ class NodeLife:
             work(self.writer)
         except Killed:
             self.kills += 1
+            if self.meanwhile is not None:
+                self.meanwhile()
             self.left = kill_after if self.kills % 3 == 0 else None  # some die again while they recover
             self._recover()
-        self.left = None
+        self.left = self.meanwhile = None
 
     def _recover(self) -> None:
         try:
