@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.fakes.fake_host import v1_host
+import pytest
+
+from tests.fakes.fake_host import ID, Killed, v1_host
 from tests.fakes.node import Node, outcomes
 
 CGROUP = "/sys/fs/cgroup"
@@ -93,6 +95,24 @@ def test_a_class_of_ours_that_no_journal_knows_is_removed() -> None:
 
     assert node.kernel.snapshot() == node.before
     assert [write.path for write in node.restored.writes] == ["/sys/fs/resctrl/askew-lc-web"]
+
+
+def test_threads_that_were_half_moved_go_home() -> None:
+    """A writer that dies between two threads of one container leaves no puzzle: what is in either place is ours."""
+    node = Node()
+
+    def kill_at_the_second(path: str, text: str) -> None:
+        if text == "12\n":
+            raise Killed
+
+    node.kernel.before_write = kill_at_the_second
+    with pytest.raises(Killed):
+        node.apply((ID, "cache", 2.0, "ways"))
+    node.kernel.before_write = lambda path, text: None
+    node.restart()
+
+    assert (node.restored.conflicts, node.restored.failed) == ((), ())
+    assert node.kernel.snapshot() == node.before
 
 
 def test_a_frequency_needs_cpus_of_ones_own() -> None:
