@@ -116,7 +116,7 @@ def bench_htb(directory: Path) -> None:
         return
     from pyroute2 import NetNS
 
-    from tests.real.network_namespaces import namespace_pair
+    from tests.real.namespace_pair import namespace_pair
 
     with namespace_pair() as pair:
         host = real_host(HostPaths(), listed=(ListedContainer(NAME, pid=pair.sender_pid),))

@@ -54,9 +54,10 @@ class KernelRefusalError(EnforcerError):
 
     def __init__(self, path: str, value: str | None, number: int, detail: str = "") -> None:
         self.path, self.value, self.number, self.detail = path, value, number, detail
-<<<<<<< HEAD
-        reason = f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
-        super().__init__(f"{path}: {ascii(value)}: {reason}" + (f": {detail}" if detail else ""))
+        reason = (
+            f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
+        )
+        super().__init__(f"{path}: {value!a}: {reason}" + (f": {detail}" if detail else ""))
 
 
 class UnreadableAnswerError(EnforcerError):
@@ -73,9 +74,3 @@ class UnsupportedError(EnforcerError):
 
 class VanishedError(EnforcerError):
     """The container or its process is gone: forget it."""
-=======
-        reason = (
-            f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
-        )
-        super().__init__(f"{path}: {value!a}: {reason}" + (f": {detail}" if detail else ""))
->>>>>>> c926241 (askew enforcer apply, status, revert; the writer; a fake host with the kernel's rules)
