@@ -259,8 +259,8 @@ def _set_tree(netlink: Any, index: int, rate_bits_per_s: int) -> None:
 
 
 def _set_class(netlink: Any, index: int, handle: int, parent: int, rate_bytes_per_s: int) -> None:
-    # Two milliseconds of the rate: what a timer tick may owe; never less than a packet with its offloads.
-    burst_bytes = min(2**20, rate_bytes_per_s // 500 + MTU_BYTES)
+    # Ten milliseconds of the rate, and a packet: on a busy host the timer is late by some, and what is lost is lost.
+    burst_bytes = min(2**21, rate_bytes_per_s // 100 + MTU_BYTES)
     netlink.tc(
         "replace-class",
         "htb",
