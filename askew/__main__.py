@@ -18,12 +18,14 @@ BUILT_IN = {
     "bootstrap": "askew.cli.bootstrap",
     "allocate": "askew.cli.allocate",
     "estimate": "askew.cli.estimate",
+    "enforcer": "askew.cli.enforcer",
 }
 SUMMARIES = {
     "serve": "run the control plane",
     "bootstrap": "print an Envoy bootstrap for a container's sidecar",
     "allocate": "decide shares from rates and capacities in a file",
     "estimate": "estimate link traffic or flows from counters in a file",
+    "enforcer": "apply, show or take back actions on this node",
     "lab": "a whole mesh on this machine: demo, up",
 }
 

@@ -2,9 +2,62 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
+from mesh.errors import one_line
+
 
 class EnforcerError(Exception):
-    """Base of all errors of this room."""
+    """Base of all errors of this room; the message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
+
+
+class WriterBusyError(EnforcerError):
+    """Another process is this host's writer: try again when it has ended."""
+
+
+class StaleGenerationError(EnforcerError):
+    """The action set is older than one that was applied: drop it."""
+
+    def __init__(self, found: int, newest: int) -> None:
+        self.found, self.newest = found, newest
+        super().__init__(f"generation: found {found}, allowed: {newest} or newer")
+
+
+class UnknownContainerError(EnforcerError):
+    """No container of this host has that name: nothing is written."""
+
+    def __init__(self, path: str, name: str) -> None:
+        self.path, self.name = path, name
+        super().__init__(f"{path}: found {name!a}, allowed: a container of this host")
+
+
+class JournalError(EnforcerError):
+    """The journal cannot be read or written: stop, and write nothing to the kernel."""
+
+
+class KernelRefusalError(EnforcerError):
+    """The kernel did not take a value; everything that was written with it has been taken back.
+
+    Parameters
+    ----------
+    path, value:
+        What was written where.
+    number:
+        The errno, 0 where the kernel took the value and then holds another one.
+    detail:
+        What the kernel says besides (resctrl's ``last_cmd_status``, or the value that it holds).
+    """
+
+    def __init__(self, path: str, value: str | None, number: int, detail: str = "") -> None:
+        self.path, self.value, self.number, self.detail = path, value, number, detail
+        reason = (
+            f"{errno.errorcode.get(number, number)} ({os.strerror(number)})" if number else "read back another value"
+        )
+        super().__init__(f"{path}: {value!a}: {reason}" + (f": {detail}" if detail else ""))
 
 
 class UnreadableAnswerError(EnforcerError):
