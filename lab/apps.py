@@ -44,7 +44,10 @@ class App:
         self.queue = ServiceQueue(service.service_time, workers=service.workers, speed=replica.capacity, rng=rng)
 
     async def handle(self, request: Request) -> Response:
-        """Answer one request: work, then call onward; 502 with the reason where a call failed."""
+        """Answer one request: work, then call onward; 500 with the reason where a call failed.
+
+        Not 502: Envoy takes three gateway errors in a row for a dead container, and it is not this one that failed.
+        """
         name = request.path.removeprefix("/").partition("?")[0]
         if name.startswith("-/"):
             return self._control(name.removeprefix("-/"))
@@ -55,7 +58,7 @@ class App:
         for step in self._operations[name]:
             failure = await self._step(step, headers)
             if failure:
-                return Response(502, failure.encode())
+                return Response(500, failure.encode())
         return Response(200, self._body)
 
     def close(self) -> None:
@@ -78,7 +81,7 @@ class App:
                     f"/{call.operation}", authority=call.service, headers=headers, deadline_s=CALL_DEADLINE_S
                 )
             except (WireError, OSError, TimeoutError) as error:
-                return f"{self.container.name} to {call.service}: {error or type(error).__name__}\n"
+                return f"{self.container.name} to {call.service}: {str(error) or type(error).__name__}\n"
             if response.status != 200:
                 reason = response.body[:200].decode("latin-1")
                 return f"{self.container.name} to {call.service}: status {response.status} {reason}\n"

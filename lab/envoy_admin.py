@@ -75,7 +75,7 @@ class EnvoyAdmin:
                 return await response.json()
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise LabError(
-                f"sidecar of {self.container.name}: admin {path}: {error or type(error).__name__}"
+                f"sidecar of {self.container.name}: admin {path}: {str(error) or type(error).__name__}"
             ) from error
 
     def _url(self, path: str) -> str:

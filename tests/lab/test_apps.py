@@ -93,7 +93,7 @@ async def test_a_leaf_calls_nobody() -> None:
 
 
 async def test_a_failed_call_fails_the_request_with_the_reason() -> None:
-    """The caller gets 502 and reads who could not be reached; the next step is not begun."""
+    """The caller gets 500 and reads who could not be reached; the next step is not begun."""
 
     async def refuse(request: Request) -> Response:
         return Response(503, b"no healthy upstream") if request.headers["host"] == "a" else Response(200)
@@ -102,7 +102,7 @@ async def test_a_failed_call_fails_the_request_with_the_reason() -> None:
         with app(sidecar) as front:
             response = await front.handle(ask("/get"))
 
-    assert (response.status, response.body) == (502, b"front-0 to a: status 503 no healthy upstream\n")
+    assert (response.status, response.body) == (500, b"front-0 to a: status 503 no healthy upstream\n")
     assert "c" not in {request.headers["host"] for request in sidecar.seen}
 
 
@@ -113,7 +113,7 @@ async def test_a_missing_sidecar_fails_the_request() -> None:
     with app(sidecar) as front:
         response = await front.handle(ask("/get"))
 
-    assert response.status == 502
+    assert response.status == 500
     assert b"front-0 to a: " in response.body
 
 

@@ -14,10 +14,10 @@ def shipped(name: str) -> Application:
 
 
 def test_bookinfo_by_hand() -> None:
-    """At 150 requests/s all see 150, but ratings: two of the six reviews containers call nobody."""
+    """At 120 requests/s all see 120, but ratings: two of the six reviews containers call nobody."""
     rates = service_rates(shipped("bookinfo"))
 
-    assert rates == pytest.approx({"productpage": 150.0, "details": 150.0, "reviews": 150.0, "ratings": 100.0})
+    assert rates == pytest.approx({"productpage": 120.0, "details": 120.0, "reviews": 120.0, "ratings": 80.0})
 
 
 def test_hot_services_of_the_boutique() -> None:
@@ -43,15 +43,15 @@ def test_what_clients_send_is_what_services_get(name: str) -> None:
 
 
 def test_a_leaf_sends_nothing_and_its_peers_send_alike() -> None:
-    """reviews v1 is listed with 0; the four others send 25 requests/s each at a load of 150."""
+    """reviews v1 is listed with 0; the four others send 20 requests/s each at a load of 120."""
     sent = {r.client: r.requests_per_s for r in container_rates(shipped("bookinfo")) if r.service == "ratings"}
 
     assert {sent[name] for name in ("reviews-v1-0", "reviews-v1-1")} == {0.0}
-    assert [sent[name] for name in sent if "v1" not in name] == pytest.approx([25.0] * 4)
+    assert [sent[name] for name in sent if "v1" not in name] == pytest.approx([20.0] * 4)
 
 
 def test_the_load_starts_unevenly() -> None:
     """The load's containers send what the file says, node by node."""
     sent = {r.client: r.requests_per_s for r in container_rates(shipped("bookinfo")) if r.client.startswith("load")}
 
-    assert sent == pytest.approx({"load-n1": 75.0, "load-n2": 45.0, "load-n3": 30.0})
+    assert sent == pytest.approx({"load-n1": 60.0, "load-n2": 36.0, "load-n3": 24.0})
