@@ -102,7 +102,13 @@ def _policy(value: object, path: str) -> Policy:
     for key in value:
         if not isinstance(key, str):
             raise BadInputError(path, key, "keys that are strings")
-    return parse_policy(value, path=path)
+    return parse_policy({key: _annotation_text(one) for key, one in value.items()}, path=path)
+
+
+def _annotation_text(value: object) -> object:
+    """Return a number as the text that an annotation is on Kubernetes; anything else as it is."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return str(value) if is_number and abs(float(value)) < 1e15 else value  # type: ignore[arg-type]
 
 
 def _ports(fields: Fields) -> tuple[Port, ...]:

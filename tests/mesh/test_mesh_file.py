@@ -166,15 +166,23 @@ def test_duplicates_name_the_first_place_too() -> None:
 
 
 def test_the_yaml_boolean_trap() -> None:
-    """YAML reads ``off``, ``no`` and ``y`` without quotes as booleans; the message says to quote them."""
+    """``off`` and ``no`` are texts, as in YAML 1.2; ``true`` is a boolean, and the message says to quote it."""
     head = "apiVersion: askew.mesh/v1\nnodes: [{name: n1}]\nservices:\n- name: a\n  port: 80\n"
 
-    assert refusal(head + "  annotations: {askew.mesh/routing: off}\n") == (
-        "services[0].annotations[askew.mesh/routing]: found False, allowed: a string (quote it)"
+    assert parse_mesh_file(head + "  annotations: {askew.mesh/routing: off}\n").services[0].policy.routing == "off"
+    assert parse_mesh_file(head + "- name: no\n").services[1].name == "no.default"
+    assert refusal(head + "- name: true\n") == (
+        "services[1].name: found True, allowed: a string: lower-case letters, digits and dashes, at most 63 (quote it)"
     )
-    assert refusal(head + "- name: no\n") == (
-        "services[1].name: found False, allowed: a string: lower-case letters, digits and dashes, at most 63 (quote it)"
-    )
+
+
+def test_a_number_in_an_annotation_is_its_text() -> None:
+    """``connections: 3`` and ``max-overload: 1.5`` need no quotes."""
+    annotations = "{askew.mesh/connections: 3, askew.mesh/max-overload: 1.5}"
+    text = f"apiVersion: askew.mesh/v1\nnodes: []\nservices: [{{name: a, port: 80, annotations: {annotations}}}]\n"
+    policy = parse_mesh_file(text).services[0].policy
+
+    assert (policy.connections, policy.max_overload) == (3, 1.5)
 
 
 @pytest.mark.parametrize("number", ["0100", "9_080", "2:30"])

@@ -47,7 +47,7 @@ BROKEN: dict[str, Change] = {
     "tcp: outbound_port only there": lambda d: d["services"][1].update(outbound_port=9999),
     "annotation: unknown": lambda d: d["services"][1]["annotations"].update({"askew.mesh/rooting": "uniform"}),
     "annotation: wrong value": lambda d: d["services"][1]["annotations"].update({"askew.mesh/routing": "local"}),
-    "annotation: not a string": lambda d: d["services"][1]["annotations"].update({"askew.mesh/connections": 3}),
+    "annotation: not a string": lambda d: d["services"][1]["annotations"].update({"askew.mesh/connections": True}),
     "annotations: a mapping": lambda d: d["services"][1].update(annotations=["askew.mesh/routing"]),
     "container: name required": lambda d: d["services"][1]["containers"][0].pop("name"),
     "container: node required": lambda d: d["services"][1]["containers"][0].pop("node"),
