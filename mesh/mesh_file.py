@@ -108,7 +108,7 @@ def _policy(value: object, path: str) -> Policy:
 def _annotation_text(value: object) -> object:
     """Return a number as the text that an annotation is on Kubernetes; anything else as it is."""
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return str(value) if is_number and abs(float(value)) < 1e15 else value  # type: ignore[arg-type]
+    return str(value) if is_number and abs(value) < 10**15 else value  # type: ignore[arg-type]
 
 
 def _ports(fields: Fields) -> tuple[Port, ...]:

@@ -151,6 +151,8 @@ class DiscoveryService:
     async def _receive(self, stream: Stream, client: Client, message: object) -> None:
         snapshot = self.store.refresh(client)
         type_url, received, answered = stream.receive(message, snapshot, client.subscriptions, now_s=time.time())
+        if received == "ack":
+            client.note_ack(type_url, now_s=time.time())
         if received == "nack":
             self.store.note_refused(client.proxy, answered.news if answered else ())
             self.metrics.nacks.labels(type_url).inc()
@@ -174,6 +176,7 @@ class DiscoveryService:
                     hold_limit_s=self.settings.hold_limit_s,
                     largest_bytes=self.settings.largest_response_bytes,
                     on_oversized=self._oversized,
+                    remove_from_s=client.routed_at_s + self.settings.removal_delay_s,
                 )
                 if message is None:
                     break

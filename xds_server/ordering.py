@@ -140,7 +140,18 @@ def _has_cluster(name: str, all_of_proxy: Sequence[Subscriptions], snapshot: Sna
 
 
 def _has_endpoints(name: str, all_of_proxy: Sequence[Subscriptions]) -> bool:
-    return any(name in subs[EDS].known and name not in subs[EDS].forced for subs in all_of_proxy if EDS in subs)
+    """Whether some stream of the proxy has ACKed these endpoints, and is not being sent them again.
+
+    A cluster that is added anew is warmed by a new subscription. One of before may still look open: Envoy has dropped
+    it, but its end has not arrived; what it is sent will not be ACKed.
+    """
+    of_type = (subscriptions[EDS] for subscriptions in all_of_proxy if EDS in subscriptions)
+    return any(name in one.known and name not in one.forced and not _is_under_way(name, one) for one in of_type)
+
+
+def _is_under_way(name: str, subscription: Subscription) -> bool:
+    pending = subscription.pending
+    return pending is not None and any(one.name == name for one in pending.news)
 
 
 def _unsettled(all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:

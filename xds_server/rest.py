@@ -26,7 +26,8 @@ from xds_server.stream import Stream
 from xds_server.subscription import Response
 
 PATHS = {"clusters": CDS, "endpoints": EDS, "listeners": LDS, "routes": RDS}
-FORGET_AFTER_S = 60.0
+# A proxy that polled each n seconds and is silent for 3 n has dropped the subscription, or is gone.
+MISSED_POLLS, SHORTEST_SILENCE_S, FIRST_SILENCE_S = 3.0, 2.0, 60.0
 LARGEST_BODY = 4 * 1024 * 1024
 
 
@@ -37,8 +38,17 @@ class _Session:
     stream: Stream
     client: Client
     polled_at_s: float
+    interval_s: float = FIRST_SILENCE_S / MISSED_POLLS
     version: str = ""
     resources_json: str = ""
+
+    def is_another(self, version: str, type_url: str) -> bool:
+        """Whether a poll with this version cannot come from the subscription that this session knows."""
+        subscription = self.stream.subscriptions.get(type_url)
+        return subscription is not None and subscription.pending is None and version != self.version
+
+    def is_silent(self, now_s: float) -> bool:
+        return now_s - self.polled_at_s > max(SHORTEST_SILENCE_S, MISSED_POLLS * self.interval_s)
 
 
 class RestDiscovery:
@@ -69,17 +79,23 @@ class RestDiscovery:
         self._forget_the_silent(now_s)
         key = (message.node.id, type_url, tuple(sorted(message.resource_names)))
         session = self._sessions.get(key)
+        if session is not None and session.is_another(message.version_info, type_url):
+            # A new subscription of the same names: what the old one had, this one does not have.
+            self._store.leave(self._sessions.pop(key).stream)
+            session = None
         if session is None:
             stream = Stream("rest", only_type=type_url, peer="rest")
             proxy = stream.introduce(message)
             assert proxy is not None
             session = self._sessions[key] = _Session(stream, self._store.join(stream, proxy), now_s)
             self._metrics.connected.set(len(self._store.clients))
+        else:
+            session.interval_s = now_s - session.polled_at_s
         session.polled_at_s = now_s
         return session
 
     def _forget_the_silent(self, now_s: float) -> None:
-        for key in [key for key, one in self._sessions.items() if now_s - one.polled_at_s > FORGET_AFTER_S]:
+        for key in [key for key, one in self._sessions.items() if one.is_silent(now_s)]:
             self._store.leave(self._sessions.pop(key).stream)
 
     def _receive(self, session: _Session, message: discovery_pb2.DiscoveryRequest, type_url: str) -> None:
@@ -91,7 +107,12 @@ class RestDiscovery:
                 return  # our answer did not arrive, or was not to its taste: it is given again
             message.response_nonce = subscription.last_nonce
         client = session.client
-        session.stream.receive(message, self._store.refresh(client), client.subscriptions, now_s=time.time())
+        now_s = time.time()
+        snapshot = self._store.refresh(client)
+        _, received, _ = session.stream.receive(message, snapshot, client.subscriptions, now_s=now_s)
+        session.version = session.stream.subscriptions[type_url].last_version
+        if received == "ack":
+            client.note_ack(type_url, now_s=now_s)
         if pending is not None:
             client.wake(but=session.stream)
 
@@ -123,6 +144,7 @@ class RestDiscovery:
             hold_limit_s=self._settings.hold_limit_s,
             largest_bytes=self._settings.largest_response_bytes,
             on_oversized=lambda *_: None,  # HTTP has no such limit
+            remove_from_s=client.routed_at_s + self._settings.removal_delay_s,
         )
         if message is None:
             return None

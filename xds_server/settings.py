@@ -18,6 +18,9 @@ class XdsSettings:
     hold_limit_s: float = 5.0
     """A route waits for its clusters and their endpoints this long; a client that never fetches them gets it then."""
 
+    removal_delay_s: float = 0.5
+    """Clusters stay this long after the routes that led to them, for requests that are between two tries."""
+
     largest_response_bytes: int = 4 * 1024 * 1024 - 64 * 1024
     """Responses stay below gRPC's default limit of 4 MiB for a received message."""
 

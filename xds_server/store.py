@@ -13,7 +13,7 @@ from xds_server.consistency import problems
 from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
 from xds_server.proxy import Proxy
-from xds_server.resources.names import service_port_of
+from xds_server.resources.names import LDS, RDS, service_port_of
 from xds_server.snapshot import Resource, Snapshot
 from xds_server.stream import Stream
 
@@ -34,6 +34,7 @@ class Client:
     is_stale: bool = True
     streams: list[Stream] = field(default_factory=list)
     changed_at_s: float = 0.0
+    routed_at_s: float = 0.0  # when it last accepted routes or listeners, seconds since the epoch
     refused: list[str] = field(default_factory=list)
 
     @property
@@ -44,6 +45,11 @@ class Client:
         for stream in self.streams:
             if stream is not but:
                 stream.dirty.set()
+
+    def note_ack(self, type_url: str, *, now_s: float) -> None:
+        """Note when requests began to be routed anew."""
+        if type_url in (RDS, LDS):
+            self.routed_at_s = now_s
 
     def converged(self) -> bool:
         """Whether the proxy has accepted all that it should have; False while that is not even computed."""

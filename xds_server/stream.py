@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from xds_server.encode import DiscoveryMessage, encode, size_of, to_request
 from xds_server.errors import RefuseStreamError
 from xds_server.heartbeats import Heartbeats
-from xds_server.ordering import Subscriptions, clusters_changed, next_step
+from xds_server.ordering import Step, Subscriptions, clusters_changed, next_step
 from xds_server.proxy import Proxy, proxy_of
 from xds_server.resources.names import CDS, EDS
 from xds_server.snapshot import ORDER, Snapshot
@@ -41,8 +41,8 @@ class Stream:
         self.dirty = asyncio.Event()
         self.is_aged = False
         self._held_since_s: float | None = None
+        self._removal_at_s: float | None = None
         self._heartbeats = Heartbeats()
-        self._endpoints_since_clusters: set[str] = set()  # sent after the last response with clusters
 
     def __repr__(self) -> str:
         name = self.proxy.id if self.proxy else "unknown"
@@ -92,17 +92,14 @@ class Stream:
         return type_url, received, pending if subscription.pending is None else None
 
     def _send_endpoints_again(self, response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
-        """Owe the proxy the endpoints of clusters that it just accepted: Envoy warms a changed cluster until they come.
+        """Owe the proxy the endpoints of clusters that it just accepted, on its other streams.
 
-        Those that this stream has sent after the clusters have done that already: Envoy asks for a new cluster's
-        endpoints before it ACKs the cluster.
+        Envoy warms a changed cluster until its endpoints come, though they are the same. On another stream they must
+        not come before the cluster is there, so they wait for its ACK; on the same stream they follow it at once.
         """
         for subscriptions in all_of_proxy:
-            endpoints = subscriptions.get(EDS)
-            if endpoints is None:
-                continue
-            sent = self._endpoints_since_clusters if subscriptions is self.subscriptions else frozenset()
-            endpoints.forced.update(set(clusters_changed(response.news, endpoints.wants)) - sent)
+            if subscriptions is not self.subscriptions:
+                _owe_endpoints(response, subscriptions)
 
     def _type_of(self, message: DiscoveryMessage) -> str:
         type_url: str = message.type_url
@@ -131,14 +128,23 @@ class Stream:
         hold_limit_s: float,
         largest_bytes: int,
         on_oversized: Callable[[str, str], None],
+        remove_from_s: float = 0.0,
     ) -> tuple[str, Response, bytes] | None:
-        """Return the next response to write and its bytes, computed from the present snapshot, or None."""
+        """Return the next response to write and its bytes, computed from the present snapshot, or None.
+
+        Clusters and endpoints are not removed before ``remove_from_s``: a request that was routed a moment ago, or is
+        between two tries, still needs them.
+        """
         patient = self._held_since_s is None or now_s - self._held_since_s < hold_limit_s
         step = next_step(self.subscriptions, all_of_proxy, snapshot, patient=patient)
         if not step.held:
             self._held_since_s = None
         elif self._held_since_s is None:
             self._held_since_s = now_s
+        self._removal_at_s = None
+        if step.changes.removed and step.type_url in (CDS, EDS) and now_s < remove_from_s:
+            self._removal_at_s = remove_from_s
+            step = Step()
         message = self._heartbeat(snapshot, now_s=now_s) if not step else None
         if step:
             subscription = self.subscriptions[step.type_url]
@@ -155,9 +161,8 @@ class Stream:
         if self._tells_ttl:
             self._heartbeats.sent(type_url, response.resources, now_s=now_s)
         if type_url == CDS:
-            self._endpoints_since_clusters.clear()
-        elif type_url == EDS:
-            self._endpoints_since_clusters.update(one.name for one in response.news)
+            # Not at the ACK: with ADS, Envoy holds its ACK of clusters back until all of them are warm.
+            _owe_endpoints(response, self.subscriptions)
         return type_url, response, encode(type_url, response, self.transport, takes_ttl=self.proxy.takes_ttl)
 
     @property
@@ -177,10 +182,11 @@ class Stream:
     def wake_in_s(self, *, now_s: float, hold_limit_s: float) -> float | None:
         """Return after how many seconds something is to be sent though nothing happens, or None.
 
-        What is held goes out at its limit; a resource with a TTL is said again before that has run out.
+        What is held goes out at its limit, what is to be removed when nothing can need it any more; a resource with a
+        TTL is said again before that has run out.
         """
         waiting = [type_url for type_url, subscription in self.subscriptions.items() if subscription.pending]
-        times = [self._heartbeats.next_s(waiting=waiting)]
+        times = [self._heartbeats.next_s(waiting=waiting), self._removal_at_s]
         if self._held_since_s is not None:
             times.append(self._held_since_s + hold_limit_s)
         at_s = min((time_s for time_s in times if time_s is not None), default=None)
@@ -195,6 +201,12 @@ class Stream:
             for type_url, subscription in self.subscriptions.items()
             if type_url in ORDER
         )
+
+
+def _owe_endpoints(response: Response, subscriptions: Subscriptions) -> None:
+    endpoints = subscriptions.get(EDS)
+    if endpoints is not None:
+        endpoints.forced.update(clusters_changed(response.news, endpoints.wants))
 
 
 def _first_part(changes: Changes, largest_bytes: int) -> Changes:

@@ -30,6 +30,7 @@ from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
 DEADLINE_S = 20.0
+PLACEHOLDER = "127.77."  # what meshes of tests write; each process has a block of its own
 
 
 def free_port() -> int:
@@ -59,8 +60,9 @@ class SidecarMesh:
     def __init__(
         self, text: str, folder: Path, envoy: Path, *, transport: Transport = "delta", brisk: bool = False
     ) -> None:
+        self.block = 64 + os.getpid() % 60  # of loopback addresses, so that two test runs do not meet
         self.file = folder / "mesh.yaml"
-        self.file.write_text(text)
+        self.file.write_text(text.replace(PLACEHOLDER, f"127.{self.block}."))
         self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
         self._xds_port, self._http_port = free_port(), free_port()

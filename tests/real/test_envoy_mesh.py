@@ -126,7 +126,7 @@ async def test_connections_of_endpoints_that_became_standbys_are_given_up(mesh: 
     await _send_from_all(mesh, 50)
 
     async def only_local() -> bool:
-        return await mesh.connections("load-3") == {"127.77.3.10:9080"}
+        return await mesh.connections("load-3") == {f"127.{mesh.block}.3.10:9080"}
 
     await until(only_local)
 
