@@ -1,0 +1,89 @@
+"""Load reports and metrics as messages that hold only what we read; the rest of the bytes is passed over.
+
+Two reasons not to use Envoy's own classes. ``xds-protos`` leaves MetricsService out (its package ``io.prometheus``
+would hide Python's ``io``). And Envoy repeats its whole ``node`` with every load report: 60 kB of extension names, of
+which only the first message's are looked at; here ``node`` is plain bytes until somebody asks.
+Sources: envoy/service/load_stats/v3/lrs.proto, envoy/config/endpoint/v3/load_report.proto,
+envoy/service/metrics/v3/metrics_service.proto, io/prometheus/client/metrics.proto.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_PACKAGE: Final = "askew.ingest"
+_KIND: Final = descriptor_pb2.FieldDescriptorProto
+# Message to its fields: (name, number, type); a type in capitals is a message of this table, [x] is repeated.
+_MESSAGES: Final[dict[str, tuple[tuple[str, int, str], ...]]] = {
+    "Duration": (("seconds", 1, "int64"), ("nanos", 2, "int32")),
+    "LoadStatsRequest": (("node", 1, "bytes"), ("cluster_stats", 2, "[ClusterStats]")),
+    "ClusterStats": (
+        ("cluster_name", 1, "string"),
+        ("upstream_locality_stats", 2, "[LocalityStats]"),
+        ("load_report_interval", 4, "Duration"),
+    ),
+    "LocalityStats": (
+        ("total_successful_requests", 2, "uint64"),
+        ("total_requests_in_progress", 3, "uint64"),
+        ("total_error_requests", 4, "uint64"),
+        ("upstream_endpoint_stats", 7, "[EndpointStats]"),
+        ("total_issued_requests", 8, "uint64"),
+    ),
+    "EndpointStats": (
+        ("address", 1, "Address"),
+        ("total_successful_requests", 2, "uint64"),
+        ("total_requests_in_progress", 3, "uint64"),
+        ("total_error_requests", 4, "uint64"),
+        ("total_issued_requests", 7, "uint64"),
+    ),
+    "Address": (("socket_address", 1, "SocketAddress"),),
+    "SocketAddress": (("address", 2, "string"), ("port_value", 3, "uint32")),
+    "StreamMetricsMessage": (("identifier", 1, "Identifier"), ("envoy_metrics", 2, "[MetricFamily]")),
+    "Identifier": (("node", 1, "bytes"),),
+    "MetricFamily": (("name", 1, "string"), ("type", 3, "uint32"), ("metric", 4, "[Metric]")),
+    "Metric": (
+        ("gauge", 2, "Value"),
+        ("counter", 3, "Value"),
+        ("timestamp_ms", 6, "int64"),
+        ("histogram", 7, "Histogram"),
+    ),
+    "Value": (("value", 1, "double"),),
+    "Histogram": (("sample_count", 1, "uint64"), ("sample_sum", 2, "double"), ("bucket", 3, "[Bucket]")),
+    "Bucket": (("cumulative_count", 1, "uint64"), ("upper_bound", 2, "double")),
+}
+
+
+def _field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
+    field = message.field.add(name=name, number=number)
+    field.label = _KIND.LABEL_REPEATED if kind.startswith("[") else _KIND.LABEL_OPTIONAL
+    kind = kind.strip("[]")
+    if kind in _MESSAGES:
+        field.type, field.type_name = _KIND.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
+    else:
+        field.type = _KIND.Type.Value(f"TYPE_{kind.upper()}")
+
+
+def _classes() -> dict[str, Any]:
+    # proto3, so that text that is no UTF-8 is refused when a message is parsed, not when a field is read.
+    file = descriptor_pb2.FileDescriptorProto(name="askew/ingest.proto", package=_PACKAGE, syntax="proto3")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field in fields:
+            _field(message, *field)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
+    }
+
+
+_CLASSES = _classes()
+LoadStatsRequest: Any = _CLASSES["LoadStatsRequest"]
+StreamMetricsMessage: Any = _CLASSES["StreamMetricsMessage"]
+
+
+def seconds_of(duration: Any) -> float:
+    """Return a Duration or Timestamp in seconds."""
+    return float(duration.seconds) + float(duration.nanos) * 1e-9
