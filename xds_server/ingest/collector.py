@@ -43,6 +43,15 @@ class Limits:
     records: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """How long ago the reporters of a source spoke last."""
+
+    reporters: int
+    newest_s: float
+    oldest_s: float
+
+
 @dataclass(slots=True, eq=False)
 class Reports:
     """What one reporter has said: a container's sidecar, or the host that sends spans."""
@@ -129,6 +138,15 @@ class Collector:
             if oldest:
                 found[source, "oldest"] += oldest
         return found
+
+    def ages_s(self) -> dict[Source, Ages]:
+        """Return by source how many reporters there are and how long ago they spoke; nothing for a silent source."""
+        now_s = self.now_s()
+        heard: dict[Source, list[float]] = {}
+        for reports in self.reporters.values():
+            for source, at_s in reports.heard_at_s.items():
+                heard.setdefault(source, []).append(max(0.0, now_s - at_s))
+        return {source: Ages(len(ages), min(ages), max(ages)) for source, ages in heard.items()}
 
     def drain(self) -> Telemetry:
         """Return all samples, and the records that came since the last call. O(samples)."""

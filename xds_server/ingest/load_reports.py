@@ -8,12 +8,11 @@ Source: envoy/service/load_stats/v3/lrs.proto.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
-from envoy.config.core.v3 import base_pb2
 from envoy.service.load_stats.v3 import lrs_pb2
-from google.protobuf.message import DecodeError
 
 from mesh.telemetry import EndpointLoad
 from xds_server.ingest.collector import Collector, Reports
@@ -24,6 +23,7 @@ from xds_server.proxy import Proxy
 
 SERVICE: Final = "envoy.service.load_stats.v3.LoadReportingService"
 TAKES_ALL: Final = "envoy.lrs.supports_send_all_clusters"
+SHORTEST_INTERVAL_S: Final = 0.1
 LONGEST_INTERVAL_S: Final = 3600.0
 ClustersOf = Callable[[Proxy], Iterable[str]]
 """Names a proxy's clusters, for a client that cannot be told "all"."""
@@ -55,34 +55,29 @@ class _Dialogue:
     """Says what a client is to report: once, and again when a client that needs names has other clusters."""
 
     def __init__(self, collector: Collector, clusters_of: ClustersOf) -> None:
-        self.intake = Intake(collector, Kind("load_reports", LoadStatsRequest.FromString, self._node_of, take))
+        self.intake = Intake(collector, Kind("load_reports", LoadStatsRequest.FromString, _node_of, take))
         self._clusters_of = clusters_of
-        self._takes_all = False
         self._said: bytes | None = None
 
-    def _node_of(self, message: Any) -> bytes:
-        node = bytes(message.node)
-        try:
-            self._takes_all = TAKES_ALL in base_pb2.Node.FromString(node).client_features
-        except DecodeError:
-            self._takes_all = False
-        return node
-
     def answer(self) -> bytes | None:
-        if self.intake.proxy is None or (self._takes_all and self._said is not None):
+        proxy = self.intake.proxy
+        takes_all = proxy is not None and TAKES_ALL in proxy.features
+        if proxy is None or (takes_all and self._said is not None):
             return None
-        response = lrs_pb2.LoadStatsResponse(report_endpoint_granularity=True)
-        interval_s = max(0.1, self.intake.collector.settings.load_report_interval_s)
+        response = lrs_pb2.LoadStatsResponse(report_endpoint_granularity=True, send_all_clusters=takes_all)
+        interval_s = max(SHORTEST_INTERVAL_S, self.intake.collector.settings.load_report_interval_s)
         response.load_reporting_interval.FromNanoseconds(round(interval_s * 1e9))
-        if self._takes_all:
-            response.send_all_clusters = True
-        else:
-            response.clusters.extend(sorted(self._clusters_of(self.intake.proxy)))
+        if not takes_all:
+            response.clusters.extend(sorted(self._clusters_of(proxy)))
         data: bytes = response.SerializeToString(deterministic=True)
         if data == self._said:
             return None
         self._said = data
         return data
+
+
+def _node_of(message: Any) -> bytes:
+    return bytes(message.node)
 
 
 def take(collector: Collector, reports: Reports, message: Any, now_s: float) -> Iterator[None]:
@@ -137,15 +132,4 @@ def _at_rest(reports: Reports, key: tuple[str, str]) -> None:
     """An endpoint that was busy and is not mentioned any more has nothing in progress."""
     before = reports.loads.get(key)
     if before is not None:
-        reports.loads.replace(
-            key,
-            EndpointLoad(
-                before.cluster,
-                before.service_port,
-                before.address,
-                issued=before.issued,
-                succeeded=before.succeeded,
-                failed=before.failed,
-                in_progress=0,
-            ),
-        )
+        reports.loads.replace(key, replace(before, in_progress=0))

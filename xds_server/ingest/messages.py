@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool, message_factory
+
+from xds_server.proto_file import Fields, proto_file
 
 _PACKAGE: Final = "askew.ingest"
-_KIND: Final = descriptor_pb2.FieldDescriptorProto
-# Message to its fields: (name, number, type); a type in capitals is a message of this table, [x] is repeated.
-_MESSAGES: Final[dict[str, tuple[tuple[str, int, str], ...]]] = {
+_MESSAGES: Final[dict[str, Fields]] = {
     "Duration": (("seconds", 1, "int64"), ("nanos", 2, "int32")),
     "LoadStatsRequest": (("node", 1, "bytes"), ("cluster_stats", 2, "[ClusterStats]")),
     "ClusterStats": (
@@ -55,25 +55,10 @@ _MESSAGES: Final[dict[str, tuple[tuple[str, int, str], ...]]] = {
 }
 
 
-def _field(message: descriptor_pb2.DescriptorProto, name: str, number: int, kind: str) -> None:
-    field = message.field.add(name=name, number=number)
-    field.label = _KIND.LABEL_REPEATED if kind.startswith("[") else _KIND.LABEL_OPTIONAL
-    kind = kind.strip("[]")
-    if kind in _MESSAGES:
-        field.type, field.type_name = _KIND.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-    else:
-        field.type = _KIND.Type.Value(f"TYPE_{kind.upper()}")
-
-
 def _classes() -> dict[str, Any]:
     # proto3, so that text that is no UTF-8 is refused when a message is parsed, not when a field is read.
-    file = descriptor_pb2.FileDescriptorProto(name="askew/ingest.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field in fields:
-            _field(message, *field)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
+    pool.Add(proto_file("askew/ingest.proto", _PACKAGE, _MESSAGES))
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in _MESSAGES
     }
