@@ -17,7 +17,6 @@ from xds_server import described_services  # noqa: F401 - registers the descript
 
 HEALTH: Final[str] = health.SERVICE_NAME
 REFLECTION: Final = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
-Handler = grpc.GenericRpcHandler[Any, Any]
 
 
 class Health:
@@ -35,7 +34,7 @@ class Health:
         """Say NOT_SERVING for all, for good."""
         await self._servicer.enter_graceful_shutdown()
 
-    def handler(self) -> Handler:
+    def handler(self) -> grpc.GenericRpcHandler[Any, Any]:
         request = health_pb2.HealthCheckRequest.FromString
         response = health_pb2.HealthCheckResponse.SerializeToString
         return grpc.method_handlers_generic_handler(
@@ -47,7 +46,7 @@ class Health:
         )
 
 
-def reflection_handlers(services: Iterable[str]) -> list[Handler]:
+def reflection_handlers(services: Iterable[str]) -> list[grpc.GenericRpcHandler[Any, Any]]:
     """Return the handlers that list ``services`` and describe their messages."""
     servicer: Any = reflection.aio.ReflectionServicer((*services, *REFLECTION))  # type: ignore[attr-defined]
     method = grpc.stream_stream_rpc_method_handler(

@@ -62,7 +62,7 @@ def _requests(mesh: SidecarMesh, name: str) -> int:
 
 
 async def test_load_reports_add_up_to_what_each_endpoint_served(mesh: SidecarMesh) -> None:
-    """Issued and succeeded, summed over many reports, are the requests that the apps counted; nothing is in progress."""
+    """Issued and succeeded, summed over many reports, are the requests that the apps counted; none is in progress."""
     answers = await mesh.send("load-1", "shop", 300)
     await mesh.send("load-1", "shop", 200)
     await until(lambda: sum(_issued(mesh).values()) >= 500)

@@ -42,8 +42,8 @@ def _metadata(matcher: Any, proxy: Proxy) -> bool:
         raise UnsupportedMatcherError("node_metadatas: allowed: a path of one key, and string_match or present_match")
     value = proxy.metadata.get(matcher.path[0].key)
     if matcher.value.WhichOneof("match_pattern") == "present_match":
-        return (value is not None) == matcher.value.present_match
-    return value is not None and _string(matcher.value.string_match, value)
+        return bool((value is not None) == matcher.value.present_match)
+    return isinstance(value, str) and _string(matcher.value.string_match, value)
 
 
 def _string(matcher: Any, value: str) -> bool:
