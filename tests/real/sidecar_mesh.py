@@ -31,6 +31,7 @@ from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
 DEADLINE_S = 20.0
+DEFAULT_INGEST = IngestSettings()
 
 
 def free_port() -> int:
@@ -66,7 +67,7 @@ class SidecarMesh:
         transport: Transport = "delta",
         brisk: bool = False,
         flush_interval_s: float = 5.0,
-        ingest: IngestSettings = IngestSettings(),
+        ingest: IngestSettings = DEFAULT_INGEST,
     ) -> None:
         self.file = folder / "mesh.yaml"
         self.file.write_text(text)

@@ -45,8 +45,7 @@ def _loads(mesh: SidecarMesh) -> LoadReport | None:
 def _issued(mesh: SidecarMesh) -> dict[str, int]:
     report = _loads(mesh)
     assert report is not None
-    mine = (load for load in report.endpoints if load.service_port is not None)
-    return {load.address.removesuffix(":9080"): load.issued for load in mine}
+    return {load.address.removesuffix(":9080"): load.issued for load in report.endpoints}
 
 
 def _counters(mesh: SidecarMesh, name: str) -> list[ClusterCounters]:
@@ -68,10 +67,13 @@ async def test_load_reports_add_up_to_what_each_endpoint_served(mesh: SidecarMes
     await until(lambda: sum(_issued(mesh).values()) >= 500)
     assert sum(answers.values()) == 300
     assert _issued(mesh) == {"127.81.1.10": mesh.served["shop-1"], "127.81.2.10": mesh.served["shop-2"]}
-    report = _loads(mesh)
-    assert report is not None
-    await until(lambda: all(load.succeeded == load.issued for load in _loads(mesh).endpoints))  # type: ignore[union-attr]
-    assert sum(load.in_progress + load.failed for load in report.endpoints) == 0
+
+    def unfinished() -> int:
+        report = _loads(mesh)
+        assert report is not None
+        return sum(load.issued - load.succeeded + load.failed + load.in_progress for load in report.endpoints)
+
+    await until(lambda: unfinished() == 0)
 
 
 async def test_metrics_are_what_the_sidecars_count(mesh: SidecarMesh) -> None:
@@ -105,7 +107,7 @@ async def test_request_times_add_up_over_flushes(mesh: SidecarMesh) -> None:
     assert count() == 300
     for one in _latencies(mesh, "load-1"):
         assert one.counts[-1] == one.count
-        assert all(after <= 1.1001 * before for before, after in zip(one.bounds_ms, one.bounds_ms[1:], strict=False))
+        assert all(after <= 1.101 * before for before, after in zip(one.bounds_ms, one.bounds_ms[1:], strict=False))
         assert 0 < one.sum_ms <= one.count * one.bounds_ms[-1]
 
 

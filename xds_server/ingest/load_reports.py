@@ -1,7 +1,8 @@
 """LRS: requests, errors and requests in progress of each endpoint, as the client's sidecar counts them.
 
 A report holds what happened since the one before; here it is added up, so that a tick may come late. Envoy names only
-endpoints with something to tell. gRPC's own clients report whole clusters; those stand under an empty address.
+endpoints with something to tell; clusters that are not the mesh's are passed over. gRPC's own clients report whole
+clusters; those stand under an empty address.
 Source: envoy/service/load_stats/v3/lrs.proto.
 """
 
@@ -18,7 +19,7 @@ from mesh.telemetry import EndpointLoad
 from xds_server.ingest.collector import Collector, Reports
 from xds_server.ingest.intake import Context, Intake, Kind, read_stream
 from xds_server.ingest.messages import LoadStatsRequest, seconds_of
-from xds_server.ingest.names import is_usable, service_port_of
+from xds_server.ingest.names import is_usable, reporter_of, service_port_of
 from xds_server.proxy import Proxy
 
 SERVICE: Final = "envoy.service.load_stats.v3.LoadReportingService"
@@ -89,6 +90,8 @@ def take(collector: Collector, reports: Reports, message: Any, now_s: float) -> 
             collector.drop("load_reports", "bad-value")
             continue
         longest_s = max(longest_s, interval_s)
+        if reporter_of(cluster.cluster_name) is None:  # the way to Askew itself, a statistics page
+            continue
         for address, stats in _endpoints(cluster):
             yield
             if not is_usable(address, may_be_empty=True):
