@@ -67,6 +67,7 @@ class ClientStatus:
         try:
             for client in list(self._store.clients.values()):
                 if matches_any(request.node_matchers, client.proxy):
+                    self._store.refresh(client)
                     response.config.append(client_config(client, contents=not request.exclude_resource_contents))
                 await asyncio.sleep(0)  # others are served between two proxies
         except UnsupportedMatcherError as error:

@@ -35,8 +35,7 @@ class AccessLogs:
         )
 
     async def _serve(self, _: object, context: Context) -> None:
-        kind = Kind("access_logs", als_pb2.StreamAccessLogsMessage.FromString, _node_of, take)
-        await read_stream(context, Intake(self._collector, kind))
+        await read_stream(context, Intake(self._collector, KIND))
         await context.write(b"")
 
 
@@ -107,3 +106,6 @@ def _http(entry: Any) -> tuple[int, int, int | None]:
 
 def _tcp(entry: Any) -> tuple[int, int, int | None]:
     return entry.connection_properties.received_bytes, entry.connection_properties.sent_bytes, None
+
+
+KIND: Final = Kind("access_logs", als_pb2.StreamAccessLogsMessage.FromString, _node_of, take)

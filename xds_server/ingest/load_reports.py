@@ -56,7 +56,7 @@ class _Dialogue:
     """Says what a client is to report: once, and again when a client that needs names has other clusters."""
 
     def __init__(self, collector: Collector, clusters_of: ClustersOf) -> None:
-        self.intake = Intake(collector, Kind("load_reports", LoadStatsRequest.FromString, _node_of, take))
+        self.intake = Intake(collector, KIND)
         self._clusters_of = clusters_of
         self._said: bytes | None = None
 
@@ -136,3 +136,6 @@ def _at_rest(reports: Reports, key: tuple[str, str]) -> None:
     before = reports.loads.get(key)
     if before is not None:
         reports.loads.replace(key, replace(before, in_progress=0))
+
+
+KIND: Final = Kind("load_reports", LoadStatsRequest.FromString, _node_of, take)

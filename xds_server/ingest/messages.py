@@ -1,10 +1,12 @@
-"""Load reports and metrics as messages that hold only what we read; the rest of the bytes is passed over.
+"""Load reports, metrics and spans as messages that hold only what we read; the rest of the bytes is passed over.
 
-Two reasons not to use Envoy's own classes. ``xds-protos`` leaves MetricsService out (its package ``io.prometheus``
-would hide Python's ``io``). And Envoy repeats its whole ``node`` with every load report: 60 kB of extension names, of
-which only the first message's are looked at; here ``node`` is plain bytes until somebody asks.
+Why not the packaged classes? ``xds-protos`` leaves MetricsService out (its package ``io.prometheus`` would hide
+Python's ``io``), and its OTLP is of 2021, or another one's if somebody installs ``opentelemetry-proto`` over it. And
+Envoy repeats its whole ``node`` with every load report: 60 kB of extension names, of which only the first message's are
+looked at; here ``node`` is plain bytes until somebody asks.
 Sources: envoy/service/load_stats/v3/lrs.proto, envoy/config/endpoint/v3/load_report.proto,
-envoy/service/metrics/v3/metrics_service.proto, io/prometheus/client/metrics.proto.
+envoy/service/metrics/v3/metrics_service.proto, io/prometheus/client/metrics.proto,
+opentelemetry/proto/collector/trace/v1/trace_service.proto, opentelemetry/proto/trace/v1/trace.proto.
 """
 
 from __future__ import annotations
@@ -52,6 +54,26 @@ _MESSAGES: Final[dict[str, Fields]] = {
     "Value": (("value", 1, "double"),),
     "Histogram": (("sample_count", 1, "uint64"), ("sample_sum", 2, "double"), ("bucket", 3, "[Bucket]")),
     "Bucket": (("cumulative_count", 1, "uint64"), ("upper_bound", 2, "double")),
+    "ExportTraceServiceRequest": (("resource_spans", 1, "[ResourceSpans]"),),
+    "ExportTraceServiceResponse": (("partial_success", 1, "PartialSuccess"),),
+    "PartialSuccess": (("rejected_spans", 1, "int64"), ("error_message", 2, "string")),
+    "ResourceSpans": (("resource", 1, "Resource"), ("scope_spans", 2, "[ScopeSpans]")),
+    "Resource": (("attributes", 1, "[KeyValue]"),),
+    "ScopeSpans": (("spans", 2, "[Span]"),),
+    "Span": (
+        ("trace_id", 1, "bytes"),
+        ("span_id", 2, "bytes"),
+        ("parent_span_id", 4, "bytes"),
+        ("name", 5, "string"),
+        ("kind", 6, "int32"),
+        ("start_time_unix_nano", 7, "fixed64"),
+        ("end_time_unix_nano", 8, "fixed64"),
+        ("attributes", 9, "[KeyValue]"),
+        ("status", 15, "Status"),
+    ),
+    "Status": (("code", 3, "int32"),),
+    "KeyValue": (("key", 1, "string"), ("value", 2, "AnyValue")),
+    "AnyValue": (("string_value", 1, "string"),),
 }
 
 
@@ -67,6 +89,8 @@ def _classes() -> dict[str, Any]:
 _CLASSES = _classes()
 LoadStatsRequest: Any = _CLASSES["LoadStatsRequest"]
 StreamMetricsMessage: Any = _CLASSES["StreamMetricsMessage"]
+ExportTraceServiceRequest: Any = _CLASSES["ExportTraceServiceRequest"]
+ExportTraceServiceResponse: Any = _CLASSES["ExportTraceServiceResponse"]
 
 
 def seconds_of(duration: Any) -> float:

@@ -51,8 +51,7 @@ class MetricsService:
         )
 
     async def _serve(self, _: object, context: Context) -> None:
-        kind = Kind("metrics_service", StreamMetricsMessage.FromString, _node_of, take)
-        await read_stream(context, Intake(self._collector, kind))
+        await read_stream(context, Intake(self._collector, KIND))
         await context.write(b"")
 
 
@@ -146,3 +145,6 @@ def _latency(reports: Reports, name: _Name, histogram: Any, time_s: float) -> La
         count=count,
         sum_ms=sum_ms,
     )
+
+
+KIND: Final = Kind("metrics_service", StreamMetricsMessage.FromString, _node_of, take)

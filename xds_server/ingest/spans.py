@@ -12,11 +12,11 @@ from typing import Any, Final, Literal, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
 from mesh.telemetry import SpanRecord
 from xds_server.ingest.collector import Collector, Reports, Source
 from xds_server.ingest.intake import SMALLEST_CHARGE_BYTES, STEPS_BETWEEN_TURNS, Context
+from xds_server.ingest.messages import ExportTraceServiceRequest, ExportTraceServiceResponse
 from xds_server.ingest.names import shortened
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
@@ -49,7 +49,7 @@ class Traces:
                 collector.drop(SOURCE, "over-budget")
             await _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, "more than this host's part; try again later")
         try:
-            message = trace_service_pb2.ExportTraceServiceRequest.FromString(data)
+            message = ExportTraceServiceRequest.FromString(data)
         except DecodeError:
             collector.drop(SOURCE, "malformed")
             await _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"{len(data)} bytes that are no export request")
@@ -114,7 +114,7 @@ def _record(service: str, instance: str, span: Any) -> SpanRecord | None:
 
 
 def _response(rejected: int) -> bytes:
-    response = trace_service_pb2.ExportTraceServiceResponse()
+    response = ExportTraceServiceResponse()
     if rejected:
         response.partial_success.rejected_spans = rejected
         response.partial_success.error_message = "ids of wrong length or zero, or times that make no sense"
