@@ -21,7 +21,7 @@ from xds_server.ingest.names import shortened
 
 SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 SOURCE: Final[Source] = "spans"
-LATEST_NS: Final = 10**20
+LATEST_NS: Final = 10**19  # year 2286: later times are nonsense
 SpanKind = Literal["internal", "server", "client", "producer", "consumer", "unknown"]
 KINDS: Final[tuple[SpanKind, ...]] = ("unknown", "internal", "server", "client", "producer", "consumer")
 INSTANCE_KEYS: Final = ("k8s.pod.name", "service.instance.id", "host.name")
