@@ -1,4 +1,4 @@
-"""Whatever bytes a client sends: no decoder raises, no memory grows past its limits, and the next good message counts."""
+"""Whatever bytes a client sends: no decoder raises, memory keeps to its limits, and the next good message counts."""
 
 from __future__ import annotations
 
