@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -107,7 +108,7 @@ async def test_request_times_add_up_over_flushes(mesh: SidecarMesh) -> None:
     assert count() == 300
     for one in _latencies(mesh, "load-1"):
         assert one.counts[-1] == one.count
-        assert all(after <= 1.101 * before for before, after in zip(one.bounds_ms, one.bounds_ms[1:], strict=False))
+        assert all(after <= 1.101 * before for before, after in itertools.pairwise(one.bounds_ms))
         assert 0 < one.sum_ms <= one.count * one.bounds_ms[-1]
 
 
