@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from operator import add, le, lt
 from typing import Any, Final
 
 import grpc
 
 from mesh.telemetry import ClusterCounters, LatencyHistogram, Reporter
-from mesh.topology import ContainerName
+from mesh.topology import ContainerName, ServicePort
 from xds_server.ingest.collector import Collector, Reports
 from xds_server.ingest.intake import Context, Intake, Kind, read_stream
 from xds_server.ingest.messages import StreamMetricsMessage
@@ -61,34 +62,51 @@ def _node_of(message: Any) -> bytes:
 
 def take(collector: Collector, reports: Reports, message: Any, now_s: float) -> Iterator[None]:
     """Keep what is known of a flush, or of a part of one."""
+    limit, time_s = collector.limits.series, now_s
+    counted: dict[_Cluster, dict[str, int]] = {}
     for family in message.envoy_metrics:
-        name = _known(family)
-        if name is None:
+        kind = family.type
+        known = _known(kind, family.name)
+        if known is None:
             continue
+        cluster, field = known
         for metric in family.metric:
             yield
             time_s = _flush_time_s(reports, metric.timestamp_ms, now_s)
-            if not _keep(collector, reports, name, metric, time_s):
+            if kind == _HISTOGRAM:
+                kept = _add_latency(reports, cluster, metric.histogram, time_s, limit=limit)
+            else:
+                kept = _add_count(
+                    counted, cluster, field, metric.gauge.value if kind == _GAUGE else metric.counter.value
+                )
+            if not kept:
                 collector.drop("metrics_service", "bad-value")
+    for cluster, values in counted.items():
+        _keep_counts(reports, cluster, values, time_s, limit=limit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Name:
-    cluster: str
+@dataclass(frozen=True, slots=True, eq=False)
+class _Cluster:
+    name: str
     reporter: Reporter
-    field: str
-    kind: int
+    service_port: ServicePort | None
 
 
-def _known(family: Any) -> _Name | None:
-    """Return what a statistic is, None for one that nobody reads."""
-    kind, full_name = family.type, family.name
+@lru_cache(maxsize=65536)  # the same names come with each flush, from every sidecar
+def _known(kind: int, full_name: str) -> tuple[_Cluster, str] | None:
+    """Return the cluster and the field that a statistic is of, None for one that nobody reads."""
     if len(full_name) > LONGEST_NAME or not full_name.startswith(_PREFIX):
         return None
     cluster, _, statistic = full_name.removeprefix(_PREFIX).rpartition(".")
     field = FIELDS.get((kind, statistic))
-    reporter = reporter_of(cluster) if field else None
-    return _Name(cluster, reporter, field, kind) if field and reporter else None
+    found = _cluster(cluster) if field else None
+    return (found, field) if found and field else None
+
+
+@lru_cache(maxsize=16384)
+def _cluster(name: str) -> _Cluster | None:
+    reporter = reporter_of(name)
+    return _Cluster(name, reporter, service_port_of(name)) if reporter else None
 
 
 def _flush_time_s(reports: Reports, timestamp_ms: int, now_s: float) -> float:
@@ -98,53 +116,69 @@ def _flush_time_s(reports: Reports, timestamp_ms: int, now_s: float) -> float:
     return reports.flush_time_s
 
 
-def _keep(collector: Collector, reports: Reports, name: _Name, metric: Any, time_s: float) -> bool:
-    limit = collector.limits.series
-    if name.kind == _HISTOGRAM:
-        latency = _latency(reports, name, metric.histogram, time_s)
-        if latency is not None:
-            reports.latencies.put(name.cluster, latency, limit=limit)
-        return latency is not None
-    value = metric.gauge.value if name.kind == _GAUGE else metric.counter.value
+def _add_count(counted: dict[_Cluster, dict[str, int]], cluster: _Cluster, field: str, value: float) -> bool:
     if not 0.0 <= value < _LARGEST:
         return False
-    before = reports.counters.get(name.cluster)
-    if before is None or before.time_s != time_s:  # what this flush does not say is not known
-        service_port = service_port_of(name.cluster)
-        before = ClusterCounters(
-            ContainerName(reports.name), name.cluster, service_port, reporter=name.reporter, time_s=time_s
-        )
-    reports.counters.put(name.cluster, replace(before, **{name.field: int(value)}), limit=limit)  # type: ignore[arg-type]
+    values = counted.get(cluster)
+    if values is None:
+        values = counted[cluster] = {}
+    values[field] = int(value)
     return True
 
 
-def _latency(reports: Reports, name: _Name, histogram: Any, time_s: float) -> LatencyHistogram | None:
-    """Return what was kept of a cluster's request times and this interval's, added up; None for a senseless one."""
-    buckets = histogram.bucket
-    if not 0 < len(buckets) <= MOST_BOUNDS:
-        return None
-    bounds = tuple([bucket.upper_bound for bucket in buckets])
-    counts = tuple([bucket.cumulative_count for bucket in buckets])
-    count, sum_ms = histogram.sample_count, histogram.sample_sum
-    sane = all(map(lt, bounds, bounds[1:])) and all(map(le, counts, counts[1:])) and counts[-1] <= count
-    if not sane or not math.isfinite(bounds[-1] - bounds[0]) or not 0.0 <= sum_ms < _LARGEST:
-        return None
-    before = reports.latencies.get(name.cluster)
+def _keep_counts(reports: Reports, cluster: _Cluster, values: dict[str, int], time_s: float, *, limit: int) -> None:
+    """Keep a cluster's counters; what this flush does not say is not known."""
+    before = reports.counters.get(cluster.name)
+    if before is None or before.time_s != time_s:
+        before = ClusterCounters(
+            container=ContainerName(reports.name),
+            cluster=cluster.name,
+            service_port=cluster.service_port,
+            reporter=cluster.reporter,
+            time_s=time_s,
+        )
+    reports.counters.put(cluster.name, replace(before, **values), limit=limit)  # type: ignore[arg-type]
+
+
+def _add_latency(reports: Reports, cluster: _Cluster, histogram: Any, time_s: float, *, limit: int) -> bool:
+    """Add what an interval held to a cluster's request times; return whether it made sense."""
+    before = reports.latencies.get(cluster.name)
+    if not histogram.sample_count and before is not None and len(histogram.bucket) == len(before.bounds_ms):
+        reports.latencies.put(cluster.name, replace(before, time_s=time_s), limit=limit)
+        return True
+    part = _part(histogram)
+    if part is None:
+        return False
+    bounds, counts, count, sum_ms = part
     if before is not None and before.bounds_ms == bounds:
-        bounds = before.bounds_ms
-        counts = tuple(map(add, before.counts, counts)) if count else before.counts
+        bounds, counts = before.bounds_ms, tuple(map(add, before.counts, counts))
         count, sum_ms = before.count + count, before.sum_ms + sum_ms
-    return LatencyHistogram(
+    sample = LatencyHistogram(
         container=ContainerName(reports.name),
-        cluster=name.cluster,
-        service_port=service_port_of(name.cluster),
-        reporter=name.reporter,
+        cluster=cluster.name,
+        service_port=cluster.service_port,
+        reporter=cluster.reporter,
         time_s=time_s,
         bounds_ms=bounds,
         counts=counts,
         count=count,
         sum_ms=sum_ms,
     )
+    reports.latencies.put(cluster.name, sample, limit=limit)
+    return True
+
+
+def _part(histogram: Any) -> tuple[tuple[float, ...], tuple[int, ...], int, float] | None:
+    """Return an interval's bounds, counts, count and sum; None for a senseless one."""
+    buckets, count, sum_ms = histogram.bucket, histogram.sample_count, histogram.sample_sum
+    if not 0 < len(buckets) <= MOST_BOUNDS:
+        return None
+    bounds = tuple([bucket.upper_bound for bucket in buckets])
+    counts = tuple([bucket.cumulative_count for bucket in buckets])
+    sane = all(map(lt, bounds, bounds[1:])) and all(map(le, counts, counts[1:])) and counts[-1] <= count
+    if not sane or not math.isfinite(bounds[-1] - bounds[0]) or not 0.0 <= sum_ms < _LARGEST:
+        return None
+    return bounds, counts, count, sum_ms
 
 
 KIND: Final = Kind("metrics_service", StreamMetricsMessage.FromString, _node_of, take)
