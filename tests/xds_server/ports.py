@@ -45,7 +45,7 @@ class Port:
 @asynccontextmanager
 async def open_port(snapshot: Snapshot, ingest: IngestSettings = DEFAULT) -> AsyncIterator[Port]:
     """Serve ``snapshot`` to every proxy until the block is left."""
-    store = Store(lambda proxy: found.snapshot, check=lambda snapshot, looked_at: [])
+    store = Store(lambda proxy: found.snapshot, check=lambda *_, **__: [])
     collector = Collector(ingest, identify=identify, now_s=FakeClock(START_S))
     metrics = XdsMetrics(CollectorRegistry())
     server = XdsServer(store, XdsSettings(port=0, drain_s=0.2), metrics, extras=Extras(store, collector))

@@ -103,14 +103,18 @@ async def read_stream(
     streams[source] += 1
     try:
         while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-            for step, _ in enumerate(intake.receive(data), 1):
-                if step % STEPS_BETWEEN_TURNS == 0:
-                    await asyncio.sleep(0)
+            await _take_in(intake, data)
             if answer is not None and intake.proxy is not None:
                 await answer()
             await asyncio.sleep(intake.pause_s(data))
     finally:
         streams[source] -= 1
+
+
+async def _take_in(intake: Intake, data: bytes) -> None:
+    for step, _ in enumerate(intake.receive(data), 1):
+        if step % STEPS_BETWEEN_TURNS == 0:
+            await asyncio.sleep(0)
 
 
 def _charge(data: bytes) -> int:

@@ -76,9 +76,8 @@ def take(collector: Collector, reports: Reports, message: Any, now_s: float) -> 
             if kind == _HISTOGRAM:
                 kept = _add_latency(reports, cluster, metric.histogram, time_s, limit=limit)
             else:
-                kept = _add_count(
-                    counted, cluster, field, metric.gauge.value if kind == _GAUGE else metric.counter.value
-                )
+                value = metric.gauge.value if kind == _GAUGE else metric.counter.value
+                kept = _add_count(counted, cluster, field, value)
             if not kept:
                 collector.drop("metrics_service", "bad-value")
     for cluster, values in counted.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, Literal, NoReturn
 
 import grpc
@@ -75,14 +76,13 @@ def take(collector: Collector, reports: Reports, message: Any) -> Iterator[bool]
     """Keep the spans of an export; yield for each whether it was."""
     for group in message.resource_spans:
         service, instance = _who(group.resource.attributes)
-        for scope in group.scope_spans:
-            for span in scope.spans:
-                record = _record(service, instance, span)
-                if record is None:
-                    collector.drop(SOURCE, "bad-value")
-                else:
-                    reports.spans.put(record, limit=collector.limits.records)
-                yield record is not None
+        for span in chain.from_iterable(scope.spans for scope in group.scope_spans):
+            record = _record(service, instance, span)
+            if record is None:
+                collector.drop(SOURCE, "bad-value")
+            else:
+                reports.spans.put(record, limit=collector.limits.records)
+            yield record is not None
 
 
 def _who(attributes: Any) -> tuple[str, str]:
