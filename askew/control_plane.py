@@ -22,9 +22,12 @@ from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import Service, Topology, differs_in_endpoints_only
-from xds_server.debug import pages
+from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
+from xds_server.debug import pages, telemetry_page
 from xds_server.errors import CannotListenError
+from xds_server.extras import Extras
+from xds_server.ingest.collector import Collector
+from xds_server.ingest.metrics import IngestMetrics
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
@@ -70,7 +73,11 @@ class ControlPlane:
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
-        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics)
+        self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time)
+        self.registry.register(IngestMetrics(self.collector))
+        self.telemetry = Telemetry()
+        extras = Extras(self.store, self.collector)
+        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.ready = False
@@ -115,7 +122,8 @@ class ControlPlane:
     def _tick(self) -> None:
         started_s = time.perf_counter()
         topology = self.source.topology or self.topology
-        self.memory, self.picture, plan = tick(self.memory, topology, Telemetry(time_s=time.time()))
+        self.telemetry = self.collector.drain()
+        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry)
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
         if plan is not self.plan or topology is not self.topology:
             self._apply(topology, plan)
@@ -160,6 +168,10 @@ class ControlPlane:
     def _mesh_changed(self, topology: Topology) -> None:
         self._changes.note(urgent=differs_in_endpoints_only(self.topology, topology))
 
+    def _container_of(self, proxy: Proxy) -> ContainerName | None:
+        container = self.topology.container_by_proxy_id.get(proxy.workload_id)
+        return None if container is None else container.name
+
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         if container is None:
@@ -172,6 +184,7 @@ class ControlPlane:
 
     async def _start_http(self) -> web.AppRunner:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
+        routes += telemetry_page.routes(self.collector)
         app = web.Application()
         app.add_routes([*routes, *debug_pages.index_routes(routes)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)

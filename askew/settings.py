@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from askew.errors import CommandError
 from mesh.document import load_document
 from mesh.errors import BadInputError, one_line, shown
+from xds_server.ingest.settings import IngestSettings
 from xds_server.settings import XdsSettings
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ class ServeSettings:
     """All settings of ``askew serve``, by section."""
 
     xds: XdsSettings = field(default_factory=XdsSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
     http: HttpSettings = field(default_factory=HttpSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     source: SourceSettings = field(default_factory=SourceSettings)

@@ -1,8 +1,126 @@
-"""Telemetry: what was sampled, unmerged, with times and reporters. What is not known is absent, never zero."""
+"""Telemetry: what was sampled, unmerged, with times and reporters. What is not known is absent, never zero.
+
+Counters and histograms are cumulative and may restart from zero; differences, merging and quantiles are the
+estimators' part. Records (accesses, spans) are handed over once, in the tick after they came.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+from mesh.topology import ContainerName, ServicePort
+
+Reporter = Literal["client", "server"]
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointLoad:
+    """Requests of one client to one endpoint, cumulative since its control plane first heard of them.
+
+    ``service_port`` is None for a cluster that is not one of the mesh's. ``address`` is ``host:port``; empty where the
+    client reports whole clusters only. ``in_progress`` is the state at the report, not cumulative.
+    """
+
+    cluster: str
+    service_port: ServicePort | None
+    address: str
+    issued: int
+    succeeded: int
+    failed: int
+    in_progress: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """All that a client has reported of its endpoints' load.
+
+    ``covered_s`` is the time that the reports counted, summed: it stands still while a client is not connected, so
+    that a rate is the difference of ``issued`` over the difference of ``covered_s``. An endpoint that is not mentioned
+    was not asked.
+    """
+
+    client: ContainerName
+    time_s: float
+    covered_s: float
+    endpoints: tuple[EndpointLoad, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterCounters:
+    """A sidecar's counters of one cluster, cumulative since the sidecar started; None for one that it did not send.
+
+    ``reporter`` is "client" for an outbound cluster, "server" for the one that leads to the app. Bytes are those of the
+    cluster's connections. ``open_connections`` is the present number.
+    """
+
+    container: ContainerName
+    cluster: str
+    service_port: ServicePort | None
+    reporter: Reporter
+    time_s: float
+    requests: int | None = None
+    server_errors: int | None = None
+    sent_bytes: int | None = None
+    received_bytes: int | None = None
+    opened_connections: int | None = None
+    open_connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyHistogram:
+    """A sidecar's request times of one cluster, cumulative over time and over buckets.
+
+    ``counts[i]`` requests took at most ``bounds_ms[i]``; ``count`` is all of them, those beyond the last bound too.
+    """
+
+    container: ContainerName
+    cluster: str
+    service_port: ServicePort | None
+    reporter: Reporter
+    time_s: float
+    bounds_ms: tuple[float, ...]
+    counts: tuple[int, ...]
+    count: int
+    sum_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRecord:
+    """One request (http) or one connection (tcp) as a sidecar logged it.
+
+    ``sample_rate`` is the part of all that was logged, None where the sidecar does not say. ``status`` is the HTTP
+    status, None for tcp or no answer. ``upstream_address`` is empty where none was chosen.
+    """
+
+    container: ContainerName
+    protocol: Literal["http", "tcp"]
+    cluster: str
+    service_port: ServicePort | None
+    upstream_address: str
+    time_s: float
+    duration_s: float | None
+    status: int | None
+    received_bytes: int
+    sent_bytes: int
+    sample_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpanRecord:
+    """One span of a trace; ids are lower-case hexadecimal, ``parent_id`` is empty at the root."""
+
+    trace_id: str
+    span_id: str
+    parent_id: str
+    service: str
+    instance: str
+    operation: str
+    kind: Literal["internal", "server", "client", "producer", "consumer", "unknown"]
+    start_s: float
+    duration_s: float
+    failed: bool
+    upstream_cluster: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,3 +128,8 @@ class Telemetry:
     """The samples of one tick. Times are seconds of the caller's clock."""
 
     time_s: float = 0.0
+    loads: tuple[LoadReport, ...] = ()
+    counters: tuple[ClusterCounters, ...] = ()
+    latencies: tuple[LatencyHistogram, ...] = ()
+    accesses: tuple[AccessRecord, ...] = ()
+    spans: tuple[SpanRecord, ...] = ()

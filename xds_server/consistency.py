@@ -37,14 +37,12 @@ def problems(snapshot: Snapshot, previous: Snapshot | None = None, *, looked_at:
 def _dangling(snapshot: Snapshot, previous: Snapshot) -> Iterator[str]:
     same_names = all(snapshot.of(type_url).keys() == previous.of(type_url).keys() for type_url in ORDER)
     for type_url, resources in snapshot.resources.items():
-        before = previous.of(type_url)
-        if same_names and resources is before:
+        if same_names and resources is previous.of(type_url):
             continue
-        for one in resources.values():
-            for wanted_type, name in one.refers:
-                if name not in snapshot.of(wanted_type):
-                    kind = wanted_type.rsplit(".", 1)[1]
-                    yield f"{_kind(one)} {one.name!r} names the {kind} {name!r}, which is not in the snapshot"
+        loose = ((one, ref) for one in resources.values() for ref in one.refers if ref[1] not in snapshot.of(ref[0]))
+        for one, (wanted_type, name) in loose:
+            kind = wanted_type.rsplit(".", 1)[1]
+            yield f"{_kind(one)} {one.name!r} names the {kind} {name!r}, which is not in the snapshot"
 
 
 def _bad_bodies(snapshot: Snapshot, previous: Snapshot, looked_at: MutableSet[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import grpc.aio
 
 from xds_server.ads import DiscoveryService
 from xds_server.errors import CannotListenError
+from xds_server.extras import Extras
 from xds_server.metrics import XdsMetrics
 from xds_server.settings import XdsSettings
 from xds_server.store import Store
@@ -17,8 +18,10 @@ from xds_server.store import Store
 class XdsServer:
     """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``."""
 
-    def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
-        self._settings = settings
+    def __init__(
+        self, store: Store, settings: XdsSettings, metrics: XdsMetrics, *, extras: Extras | None = None
+    ) -> None:
+        self._settings, self._extras = settings, extras
         self._service = DiscoveryService(store, settings, metrics)
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -28,11 +31,15 @@ class XdsServer:
         settings = self._settings
         server = grpc.aio.server(options=_options(settings))
         server.add_generic_rpc_handlers(self._service.handlers())
+        if self._extras is not None:
+            server.add_generic_rpc_handlers(self._extras.handlers())
         address = f"{_bracketed(settings.host)}:{settings.port}"
         try:
             self.port = server.add_insecure_port(address)
         except RuntimeError as error:
             raise CannotListenError(f"--xds: cannot listen on {address}") from error
+        if self._extras is not None:
+            await self._extras.start()
         await server.start()
         self._server = server
 
@@ -48,6 +55,8 @@ class XdsServer:
     async def stop(self) -> None:
         """End all streams and close the port."""
         assert self._server is not None
+        if self._extras is not None:
+            await self._extras.drain()
         await self._service.drain()
         await self._server.stop(None)
 

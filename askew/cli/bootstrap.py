@@ -14,6 +14,7 @@ from mesh.errors import one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.resources.bootstrap import render_bootstrap
 from xds_server.resources.config_source import TRANSPORTS
+from xds_server.resources.statistics import STATISTICS
 
 HELP = "print an Envoy bootstrap (YAML) for a container's sidecar"
 
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http", metavar="HOST:PORT", type=host_and_port, default=("127.0.0.1", 18080), help="for rest"
     )
+    parser.add_argument(
+        "--statistics",
+        choices=STATISTICS,
+        help="to Askew every 5 s, or when read (where the node has an agent)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -55,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
         admin_port=args.admin_port,
         transport=args.transport,
         rest_address=args.http,
+        statistics=args.statistics,
     )
     yaml.dump(bootstrap, sys.stdout, Dumper=QuotingDumper, sort_keys=False, allow_unicode=False)
     return 0

@@ -25,12 +25,14 @@ from aiohttp import web
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSettings
 from mesh.topology import Container
+from xds_server.ingest.settings import IngestSettings
 from xds_server.resources.bootstrap import render_bootstrap
 from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
 DEADLINE_S = 20.0
 PLACEHOLDER = "127.77."  # what meshes of tests write; each process has a block of its own
+DEFAULT_INGEST = IngestSettings()
 
 
 def free_port() -> int:
@@ -58,13 +60,22 @@ class SidecarMesh:
     """``async with SidecarMesh(...) as mesh``: up when entered, gone when left."""
 
     def __init__(
-        self, text: str, folder: Path, envoy: Path, *, transport: Transport = "delta", brisk: bool = False
+        self,
+        text: str,
+        folder: Path,
+        envoy: Path,
+        *,
+        transport: Transport = "delta",
+        brisk: bool = False,
+        flush_interval_s: float = 5.0,
+        ingest: IngestSettings = DEFAULT_INGEST,
     ) -> None:
         self.block = 64 + os.getpid() % 60  # of loopback addresses, so that two test runs do not meet
         self.file = folder / "mesh.yaml"
         self.file.write_text(text.replace(PLACEHOLDER, f"127.{self.block}."))
         self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
+        self._flush_interval_s, self._ingest = flush_interval_s, ingest
         self._xds_port, self._http_port = free_port(), free_port()
         self._plane_task: asyncio.Task[None] | None = None
         self.plane: ControlPlane
@@ -101,7 +112,9 @@ class SidecarMesh:
 
     async def start_askew(self) -> None:
         settings = ServeSettings(
-            xds=XdsSettings(port=self._xds_port, drain_s=0.2), http=HttpSettings(port=self._http_port)
+            xds=XdsSettings(port=self._xds_port, drain_s=0.2),
+            http=HttpSettings(port=self._http_port),
+            ingest=self._ingest,
         )
         if self._brisk:
             settings = replace(settings, loop=LoopSettings(debounce_s=0.0), source=SourceSettings(poll_s=0.01))
@@ -142,6 +155,7 @@ class SidecarMesh:
             admin_port=port,
             transport=self._transport,
             rest_address=("127.0.0.1", self.plane.http_port),
+            flush_interval_s=self._flush_interval_s,
         )
         file = self._folder / f"{container.name}.json"
         file.write_text(json.dumps(bootstrap))
