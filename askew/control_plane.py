@@ -24,7 +24,7 @@ from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 from mesh.topology import Service, Topology, differs_in_endpoints_only
 from xds_server.debug import pages
-from xds_server.errors import CannotListenError
+from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
@@ -85,6 +85,8 @@ class ControlPlane:
             await self.xds.start()
         except CannotListenError as error:
             raise CommandError(str(error), exit_code=1) from error
+        except BadSettingsError as error:
+            raise CommandError(str(error)) from error
         try:
             http = await self._start_http()
         except CommandError:
@@ -93,6 +95,8 @@ class ControlPlane:
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
+                if self.xds.certificates is not None:
+                    parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 self.ready = True

@@ -10,8 +10,9 @@ import grpc.aio
 from xds_server.ads import DiscoveryService
 from xds_server.errors import CannotListenError
 from xds_server.metrics import XdsMetrics
-from xds_server.settings import XdsSettings
+from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
+from xds_server.tls import CertificateFiles
 
 
 class XdsServer:
@@ -21,16 +22,31 @@ class XdsServer:
         self._settings = settings
         self._service = DiscoveryService(store, settings, metrics)
         self._server: grpc.aio.Server | None = None
+        self.certificates = CertificateFiles(settings, metrics) if settings.is_mtls else None
         self.port = 0
 
     async def start(self) -> None:
-        """Listen. Raises CannotListenError where the address or port is not to be had."""
+        """Listen.
+
+        Raises
+        ------
+        CannotListenError
+            where the address or port is not to be had.
+        BadSettingsError
+            for certificates that cannot be used, or plaintext where others can reach it.
+        """
         settings = self._settings
+        check(settings)
+        if self.certificates is not None:
+            self.certificates.load()
         server = grpc.aio.server(options=_options(settings))
         server.add_generic_rpc_handlers(self._service.handlers())
         address = f"{_bracketed(settings.host)}:{settings.port}"
         try:
-            self.port = server.add_insecure_port(address)
+            if self.certificates is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, self.certificates.credentials())
         except RuntimeError as error:
             raise CannotListenError(f"--xds: cannot listen on {address}") from error
         await server.start()
