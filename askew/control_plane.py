@@ -16,6 +16,7 @@ from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
 from askew.errors import CommandError
 from askew.guard import guarded
+from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.mesh_source import MeshFileSource
 from askew.settings import ServeSettings
@@ -176,7 +177,10 @@ class ControlPlane:
 
     async def _start_http(self) -> web.AppRunner:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
-        app = web.Application()
+        token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
+        if token is not None:
+            token.load()
+        app = web.Application(middlewares=[access_rule(token)])
         app.add_routes([*routes, *debug_pages.index_routes(routes)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()

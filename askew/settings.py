@@ -24,6 +24,9 @@ class HttpSettings:
     port: int = 18080
     """TCP port; 0 takes a free one."""
 
+    token_file: str = ""
+    """Holds the bearer token with which others than this machine may read the pages; empty: they may not."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:

@@ -56,7 +56,8 @@ class XdsServer:
         """Serve until cancelled; then drain: no new streams, and a limited time for those that are open."""
         assert self._server is not None
         try:
-            await self._server.wait_for_termination()
+            # Shielded: cancelled within, gRPC's server would take itself for stopped already, and not stop.
+            await asyncio.shield(self._server.wait_for_termination())
         except asyncio.CancelledError:
             await self.stop()
             raise
