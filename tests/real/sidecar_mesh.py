@@ -26,6 +26,7 @@ from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSettings
 from mesh.topology import Container
 from xds_server.resources.bootstrap import render_bootstrap
+from xds_server.resources.client_tls import ClientTls, secret_files, with_client_tls
 from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
@@ -57,13 +58,22 @@ class SidecarMesh:
     """``async with SidecarMesh(...) as mesh``: up when entered, gone when left."""
 
     def __init__(
-        self, text: str, folder: Path, envoy: Path, *, transport: Transport = "delta", brisk: bool = False
+        self,
+        text: str,
+        folder: Path,
+        envoy: Path,
+        *,
+        transport: Transport = "delta",
+        brisk: bool = False,
+        tls: XdsSettings | None = None,
+        client_tls: Callable[[Container], ClientTls] | None = None,
     ) -> None:
         self.file = folder / "mesh.yaml"
         self.file.write_text(text)
         self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
         self._xds_port, self._http_port = free_port(), free_port()
+        self._xds, self._client_tls = tls or XdsSettings(), client_tls
         self._plane_task: asyncio.Task[None] | None = None
         self.plane: ControlPlane
         self.admin_ports: dict[str, int] = {}
@@ -99,7 +109,7 @@ class SidecarMesh:
 
     async def start_askew(self) -> None:
         settings = ServeSettings(
-            xds=XdsSettings(port=self._xds_port, drain_s=0.2), http=HttpSettings(port=self._http_port)
+            xds=replace(self._xds, port=self._xds_port, drain_s=0.2), http=HttpSettings(port=self._http_port)
         )
         if self._brisk:
             settings = replace(settings, loop=LoopSettings(debounce_s=0.0), source=SourceSettings(poll_s=0.01))
@@ -141,6 +151,8 @@ class SidecarMesh:
             transport=self._transport,
             rest_address=("127.0.0.1", self.plane.http_port),
         )
+        if self._client_tls is not None:
+            bootstrap = _over_tls(bootstrap, self._client_tls(container))
         file = self._folder / f"{container.name}.json"
         file.write_text(json.dumps(bootstrap))
         arguments = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
@@ -215,6 +227,12 @@ class SidecarMesh:
                 return text if response.status == 200 else f"failed: {response.status} {text[:160]}"
         except (aiohttp.ClientError, TimeoutError) as error:
             return f"failed: {error!r}"
+
+
+def _over_tls(bootstrap: dict[str, Any], tls: ClientTls) -> dict[str, Any]:
+    for path, content in secret_files(tls).items():
+        Path(path).write_text(json.dumps(content))
+    return with_client_tls(bootstrap, tls)
 
 
 def failures(answers: Iterable[str] | Counter[str]) -> list[str]:
