@@ -163,6 +163,8 @@ class DiscoveryService:
         elif received == "ack" and client.converged() and client.changed_at_s:
             self.metrics.push_seconds.observe(time.monotonic() - client.changed_at_s)
             client.changed_at_s = 0.0
+        elif received == "stale":
+            self.metrics.stale_nonces.labels(type_url).inc()
         if received in ("ack", "nack"):
             client.wake(but=stream)
         await self.store.note_settled()
@@ -172,6 +174,7 @@ class DiscoveryService:
             await self._until_dirty(stream)
             await self._pushes.ready()
             while (snapshot := self.store.refresh(client)) is not None:
+                started_s = time.perf_counter()
                 message = stream.next_message(
                     snapshot,
                     client.subscriptions,
@@ -187,6 +190,8 @@ class DiscoveryService:
                 self.metrics.pushes.labels(type_url).inc()
                 self.store.note_sent(client.proxy, response.news)
                 await context.write(data)
+                self.metrics.response_bytes.labels(type_url).observe(len(data))
+                self.metrics.response_seconds.labels(type_url).observe(time.perf_counter() - started_s)
                 log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
 
     async def _until_dirty(self, stream: Stream) -> None:

@@ -70,7 +70,11 @@ class XdsServer:
 
 
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:
+    # A certificate is proved once a connection, so connections age as streams do. gRPC spreads the age by 10 % itself,
+    # and lets streams that are open end by theirs.
+    age_ms = int(settings.max_stream_age_s * 1000) if settings.is_mtls else 0
     return [
+        *([("grpc.max_connection_age_ms", age_ms)] if age_ms else []),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not half of the connections
         ("grpc.server.max_pending_requests", settings.max_pending_requests),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_requests),
