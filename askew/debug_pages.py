@@ -125,7 +125,8 @@ def _service_json(plane: ControlPlane, service: Service, port: int) -> dict[str,
     plan = plane.plan.services.get(service_port)
     page = service_plan_json(plan) if plan is not None else _unmanaged_json(plane, service, service_port)
     # Refused by proxies: what is served is an earlier configuration, not what this page shows.
-    return page | {"rolled_back": service_port in plane.last_good.pinned}
+    rolled_back = service_port in plane.last_good.pinned
+    return page | {"rolled_back": rolled_back, "client_rates_method": plane.picture.client_rates[service_port].method}
 
 
 def _unmanaged_json(plane: ControlPlane, service: Service, service_port: ServicePort) -> dict[str, Any]:

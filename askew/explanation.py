@@ -96,7 +96,8 @@ def _whole(allocation: Allocation) -> str:
     total = sum(page["client_rates"])
     of_all = f", {percent(rate / total)} of what its clients send" if total else ""
     service = f"{page['service']}:{page['port']}"
-    return f"{allocation.client} ({_where(allocation.place)}) sends {number(rate)} requests/s to {service}{of_all}."
+    sends = "counts as sending" if page.get("client_rates_method") == "assumed" else "sends"
+    return f"{allocation.client} ({_where(allocation.place)}) {sends} {number(rate)} requests/s to {service}{of_all}."
 
 
 def _destinations(parts: Sequence[Part]) -> str:
@@ -135,7 +136,7 @@ def _connections(allocation: Allocation, parts: Sequence[Part]) -> str:
 
 def _one(part: Part) -> str:
     capacity = "" if part.capacity is None else f", capacity {number(part.capacity)}"
-    sent = f"{percent(part.share)} of it ({number(part.requests_per_s)}/s)"
+    sent = f"{percent(part.share)} of it ({number(part.requests_per_s)}/s)" if part.share > 0 else "Nothing of it"
     return f"{sent} goes to {part.endpoint} ({_far(part)}{capacity})."
 
 
@@ -169,7 +170,7 @@ def _standbys(allocation: Allocation, parts: Sequence[Part], endpoint: str) -> s
     for tier, names in by_tier.items():
         if names and (tier in tiers or tier == "all"):
             which = "all of these" if tier == "all" else f"all its endpoints {FAR[tier]}"
-            said.append(f"Should {which} fail, {', '.join(names[:5])} take over.")
+            said.append(f"Should {which} fail, their requests go to {', '.join(names[:5])}.")
     return " ".join(said)
 
 

@@ -118,7 +118,7 @@ async def test_explain_names_rate_targets_distance_and_standbys(askew_cli: Askew
         "41.7 % (25/s) to shop-1, on the same node",
         "On its node, shop-1 should get 25/s; clients there send 60/s, and 35/s of it leave it.",
         "all clients together need",
-        "fail, ",
+        "Should all its endpoints on the same node fail, their requests go to shop-2, shop-3.",
     ):
         assert said in text
     assert "\n\n" not in out.strip()
@@ -161,6 +161,7 @@ async def test_explain_a_service_that_is_not_managed(askew_cli: Askew) -> None:
 
     assert "Every endpoint gets the same share" in " ".join(out.split())
     assert "Not managed" in " ".join(out.split())
+    assert "web-1 (node n1, zone a) counts as sending 1 requests/s" in " ".join(out.split())
 
 
 async def test_explain_a_plan_that_is_only_observed(askew_cli: Askew, running: Running) -> None:
