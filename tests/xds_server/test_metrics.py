@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import grpc.aio
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from tests.xds_server.proxy_stream import Proxy
+from tests.xds_server.small_world import cds, world
 from xds_server.metrics import XdsMetrics
 from xds_server.resources.names import CDS, EDS
+from xds_server.server import XdsServer
+from xds_server.settings import XdsSettings
+from xds_server.store import Store
 
 
 @pytest.fixture
@@ -83,3 +89,22 @@ def test_a_second_server_in_one_process_has_its_own(metrics: XdsMetrics, registr
 
     assert lines(registry, "pilot_xds ") == []
     assert lines(other, "pilot_xds ") == ["pilot_xds 1.0"]
+
+
+async def test_a_stream_feeds_them(metrics: XdsMetrics, registry: CollectorRegistry) -> None:
+    """A response counts with its size and time, and an answer to an older one as such."""
+    settings = XdsSettings(port=0, drain_s=0.1)
+    server = XdsServer(Store(lambda _: world(cds("shop", endpoints=""))), settings, metrics)
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        proxy = Proxy(channel, "web-0.shop")
+        await proxy.first_answer()
+        await proxy.ask("shop", nonce="long ago")  # asked for by name, it comes again
+        assert await proxy.answer() == ["shop"]
+    await server.stop()
+
+    shown = lines(registry, "pilot_")
+    assert 'pilot_xds_pushes{type="cds"} 2.0' in shown
+    assert 'pilot_xds_expired_nonce{type="cds"} 1.0' in shown
+    assert 'pilot_xds_config_size_bytes_count{type="cds"} 2.0' in shown
+    assert 'pilot_xds_push_time_count{type="cds"} 2.0' in shown

@@ -14,20 +14,18 @@ from pathlib import Path
 import grpc
 import grpc.aio
 import pytest
-from envoy.service.discovery.v3 import discovery_pb2
 from prometheus_client import CollectorRegistry
 
 from tests.fakes.authority import Authority, Issued
+from tests.xds_server.proxy_stream import Proxy
 from tests.xds_server.small_world import cds, world
 from xds_server.errors import BadSettingsError
 from xds_server.metrics import XdsMetrics
-from xds_server.resources.names import CDS
 from xds_server.server import XdsServer
 from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
 from xds_server.tls import read_certificates
 
-ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 LOOPBACK = "IP:127.0.0.1"
 WEB = "URI:spiffe://cluster.local/ns/shop/sa/web"
 
@@ -35,7 +33,7 @@ WEB = "URI:spiffe://cluster.local/ns/shop/sa/web"
 class Port:
     """A running server, its files, and the authority that signed them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, max_stream_age_s: float) -> None:
         self.authority = Authority(folder)
         self.files = Issued(folder / "tls.crt", folder / "tls.key")
         self.authority.issue("first", LOOPBACK).install(self.files.certificate, self.files.key)
@@ -48,6 +46,7 @@ class Port:
             key_file=str(self.files.key),
             client_ca_file=str(self.client_ca),
             certificate_poll_s=0.01,
+            max_stream_age_s=max_stream_age_s,
         )
         self.registry = CollectorRegistry()
         self.store = Store(lambda _: world(cds("shop", endpoints="")))
@@ -88,8 +87,8 @@ class Port:
 
 
 @pytest.fixture
-async def port(tmp_path: Path) -> AsyncIterator[Port]:
-    running = Port(tmp_path)
+async def port(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Port]:
+    running = Port(tmp_path, max_stream_age_s=getattr(request, "param", 1800.0))
     await running.server.start()
     assert running.server.certificates is not None
     parts = [asyncio.create_task(running.server.run()), asyncio.create_task(running.server.certificates.run())]
@@ -97,30 +96,6 @@ async def port(tmp_path: Path) -> AsyncIterator[Port]:
     for part in parts:
         part.cancel()
     await asyncio.wait(parts)
-
-
-class Proxy:
-    """A client's stream, on which it asks for all clusters."""
-
-    def __init__(self, channel: grpc.aio.Channel, proxy_id: str) -> None:
-        self._id = proxy_id
-        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(ADS)()
-
-    async def first_answer(self) -> list[str]:
-        """Introduce itself, and return the names of the clusters that come; they are accepted."""
-        request = discovery_pb2.DeltaDiscoveryRequest(type_url=CDS)
-        request.node.id = self._id
-        await self._call.write(request.SerializeToString())
-        return await self.answer()
-
-    async def answer(self) -> list[str]:
-        """Return the names in the next response, and accept it."""
-        data = await asyncio.wait_for(self._call.read(), 10)
-        assert isinstance(data, bytes)
-        response = discovery_pb2.DeltaDiscoveryResponse.FromString(data)
-        ack = discovery_pb2.DeltaDiscoveryRequest(type_url=CDS, response_nonce=response.nonce)
-        await self._call.write(ack.SerializeToString())
-        return [one.name for one in response.resources]
 
 
 async def refused(port: Port, issued: Issued | None, proxy_id: str) -> tuple[grpc.StatusCode, str]:
@@ -257,6 +232,18 @@ async def test_a_new_authority_of_clients_comes_into_force(port: Port, tmp_path:
         assert await Proxy(channel, "web-0.shop").first_answer() == ["shop"]
 
     assert code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize("port", [0.3], indirect=True)
+async def test_connections_age_so_that_certificates_are_proved_again(port: Port) -> None:
+    """A client that comes again on the same channel is soon on a new connection, and goes on to be served."""
+    peers: set[str] = set()
+    async with asyncio.timeout(20), port.channel(port.authority.issue("client", WEB)) as channel:
+        while len(peers) < 2:
+            proxy = Proxy(channel, "web-0.shop")
+            assert await proxy.first_answer() == ["shop"]
+            peers |= {stream.peer for stream in port.store.clients["web-0.shop"].streams}
+            assert await proxy.ended() is grpc.StatusCode.OK
 
 
 def test_an_encrypted_key_is_refused_and_nobody_is_asked(tmp_path: Path) -> None:
