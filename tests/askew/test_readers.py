@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import doctest
 import json
+import os
+import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +195,31 @@ async def test_top_sorts_by_what_leaves_the_nodes(askew_cli: Askew) -> None:
 
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["SERVICE", "cart.default:80", "shop.default:80"]
+
+
+async def test_top_refreshes_on_a_terminal_until_interrupted(running: Running) -> None:
+    """It shows the table again and again; Ctrl-C ends it."""
+    ours, its = os.openpty()
+    os.set_blocking(ours, False)
+    command = ("-m", "askew", "top", "--every", "0.1", "--url", running.url)
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120", "LINES": "30"}
+    process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=its, env=environment)
+    os.close(its)
+    shown = b""
+    try:
+        async with asyncio.timeout(30):
+            while shown.count(b"shop.default:80") < 3:
+                await asyncio.sleep(0.05)
+                with suppress(BlockingIOError):
+                    shown += os.read(ours, 65536)
+            process.send_signal(signal.SIGINT)
+            assert await process.wait() == 130
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        os.close(ours)
+    assert b"Traceback" not in shown
 
 
 async def test_proxy_status_follows_a_proxy(askew_cli: Askew, running: Running) -> None:
