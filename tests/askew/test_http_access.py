@@ -11,6 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 
 from askew.errors import CommandError
 from askew.http_access import TokenFile, access_rule, is_from_here
+from tests.askew.running_plane import running_plane
 
 TOKEN = "0123456789abcdef"
 AWAY = "10.0.0.7"
@@ -131,3 +132,13 @@ def test_a_file_that_holds_no_token_is_one_line(content: bytes | None, tmp_path:
         TokenFile(str(tmp_path / "token")).load()
 
     assert (error.value.exit_code, "\n" in str(error.value)) == (2, False)
+
+
+async def test_the_control_plane_has_the_rule(tmp_path: Path) -> None:
+    """Its pages ask who is there, its metrics do not."""
+    mesh = "apiVersion: askew.mesh/v1\nnodes: [{name: n1}]\nservices: []\n"
+    async with running_plane(tmp_path, mesh) as running:
+        for path, expected in (("/debug/plan", 401), ("/", 401), ("/v3/discovery:clusters", 401), ("/metrics", 200)):
+            async with running.http.get(running.url + path, headers={"Host": "evil.example"}) as response:
+                assert response.status == expected
+        assert (await running.get("/debug/plan"))[0] == 200

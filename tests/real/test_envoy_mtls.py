@@ -33,22 +33,36 @@ NAMES = {"load-1": "URI:spiffe://cluster.local/ns/default/sa/load", "shop-a": "D
 
 @dataclass
 class Certificates:
-    """The authority, and where each container's certificate stands."""
+    """The authority, and each container's certificate, renewed by renaming over or as Kubernetes renews a mount."""
 
     authority: Authority
     folder: Path
+    way: str
+    generation: int = 0
 
     def of(self, container: str) -> Issued:
-        folder = self.folder / container
-        folder.mkdir(exist_ok=True)
-        return Issued(folder / "tls.crt", folder / "tls.key")
+        """Return where a container's certificate stands."""
+        return Issued(self.folder / container / "tls.crt", self.folder / container / "tls.key")
 
     def give(self, container: str, san: str) -> None:
         """Issue a certificate, and put it in the container's place."""
-        files = self.of(container)
-        self.authority.issue(f"{container}-new", san).install(files.certificate, files.key)
+        self.generation += 1
+        files, issued = self.of(container), self.authority.issue(f"{container}-new", san)
+        files.key.parent.mkdir(exist_ok=True)
+        if self.way == "renamed":
+            issued.install(files.certificate, files.key)
+            return
+        fresh = files.key.parent / f"..{self.generation}"
+        fresh.mkdir()
+        issued.install(fresh / "tls.crt", fresh / "tls.key")
+        (files.key.parent / "..data.new").symlink_to(fresh.name)
+        (files.key.parent / "..data.new").rename(files.key.parent / "..data")
+        for file in (files.certificate, files.key):
+            if not file.is_symlink():
+                file.symlink_to(f"..data/{file.name}")
 
     def client_tls(self, container: Container) -> ClientTls:
+        """Return what a container's sidecar shows and trusts."""
         files = self.of(container.name)
         self.give(container.name, NAMES[container.name])
         folder = str(files.certificate.parent)
@@ -56,9 +70,9 @@ class Certificates:
         return ClientTls(str(files.certificate), str(files.key), ca, server_name="127.0.0.1", folder=folder)
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(Authority(tmp_path), tmp_path)
+@pytest.fixture(params=["renamed", "mounted"])
+def certificates(tmp_path: Path, request: pytest.FixtureRequest) -> Certificates:
+    return Certificates(Authority(tmp_path), tmp_path, request.param)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from xds_server.metrics import XdsMetrics
 from xds_server.server import XdsServer
 from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
-from xds_server.tls import read_certificates
+from xds_server.tls import CertificateFiles, read_certificates
 
 LOOPBACK = "IP:127.0.0.1"
 WEB = "URI:spiffe://cluster.local/ns/shop/sa/web"
@@ -232,6 +232,29 @@ async def test_a_new_authority_of_clients_comes_into_force(port: Port, tmp_path:
         assert await Proxy(channel, "web-0.shop").first_answer() == ["shop"]
 
     assert code is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_mounted_secret_is_followed(port: Port, tmp_path: Path) -> None:
+    """Kubernetes renews a mount by moving a link to another folder; the file's own name never changes."""
+    for number in ("1", "2"):
+        (tmp_path / number).mkdir()
+        issued = port.authority.issue(f"mounted-{number}", LOOPBACK)
+        issued.install(tmp_path / number / "tls.crt", tmp_path / number / "tls.key")
+    (tmp_path / "data").symlink_to("1")
+    metrics = XdsMetrics(CollectorRegistry())
+    mounted = {"certificate_file": f"{tmp_path}/data/tls.crt", "key_file": f"{tmp_path}/data/tls.key"}
+    files = CertificateFiles(replace(port.settings, **mounted), metrics)
+    files.load()
+    watching = asyncio.create_task(files.run())
+    assert files._renewed() is None
+
+    (tmp_path / "new").symlink_to("2")
+    (tmp_path / "new").rename(tmp_path / "data")
+    async with asyncio.timeout(10):
+        while files._renewed() is None:  # noqa: ASYNC110 - gRPC asks so, too
+            await asyncio.sleep(0.01)
+    watching.cancel()
+    await asyncio.wait([watching])
 
 
 @pytest.mark.parametrize("port", [0.3], indirect=True)
