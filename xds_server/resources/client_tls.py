@@ -2,8 +2,8 @@
 
 A certificate that stands in the bootstrap itself is never read again; one that comes as a secret from a file is. So
 the bootstrap leads to two small secret files, and those to the certificates, which Envoy reads again when something is
-renamed in their folders: a file, or the link by which Kubernetes renews a mounted secret. Source: Envoy's documentation,
-"Secret discovery service", "Key rotation"; seen on Envoy 1.40 in ``tests/real/test_envoy_mtls.py``.
+renamed in their folders: a file, or the link by which Kubernetes renews a mounted secret. Source: Envoy's
+documentation, "Secret discovery service", "Key rotation"; seen on Envoy 1.40 in ``tests/real/test_envoy_mtls.py``.
 """
 
 from __future__ import annotations
