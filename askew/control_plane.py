@@ -16,6 +16,7 @@ from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
 from askew.errors import CommandError
 from askew.guard import guarded
+from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.mesh_source import MeshFileSource
 from askew.settings import ServeSettings
@@ -24,7 +25,7 @@ from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
 from xds_server.debug import pages, telemetry_page
-from xds_server.errors import CannotListenError
+from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.extras import Extras
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.metrics import IngestMetrics
@@ -92,6 +93,8 @@ class ControlPlane:
             await self.xds.start()
         except CannotListenError as error:
             raise CommandError(str(error), exit_code=1) from error
+        except BadSettingsError as error:
+            raise CommandError(str(error)) from error
         try:
             http = await self._start_http()
         except CommandError:
@@ -100,6 +103,8 @@ class ControlPlane:
         try:
             async with asyncio.TaskGroup() as parts:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
+                if self.xds.certificates is not None:
+                    parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 self.ready = True
@@ -185,7 +190,10 @@ class ControlPlane:
     async def _start_http(self) -> web.AppRunner:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
         routes += telemetry_page.routes(self.collector)
-        app = web.Application()
+        token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
+        if token is not None:
+            token.load()
+        app = web.Application(middlewares=[access_rule(token)])
         app.add_routes([*routes, *debug_pages.index_routes(routes)])
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from askew.places import places_json, standbys_json
 from mesh.plan import ServicePlan
 from mesh.topology import Service, ServicePort
 
@@ -100,7 +101,8 @@ def _allocation(plane: ControlPlane, request: web.Request) -> web.Response:
     wanted = request.query.get("service", "")
     names = plane.topology.service_by_name
     if not wanted:
-        return web.json_response([_service_json(plane, service) for service in names.values() if service.ports])
+        ports = [(service, port.number) for service in names.values() for port in service.ports]
+        return web.json_response([_service_json(plane, service, port) for service, port in ports])
     name, _, port = wanted.partition(":")
     service = names.get(name) or names.get(f"{name}.default")  # type: ignore[call-overload]
     if service is None or not service.ports:
@@ -110,13 +112,21 @@ def _allocation(plane: ControlPlane, request: web.Request) -> web.Response:
     if port and port not in {str(known.number) for known in service.ports}:
         allowed = ", ".join(str(known.number) for known in service.ports)
         return web.json_response({"error": f"service: found port {port!r}, allowed: {allowed}"}, status=404)
-    return web.json_response(_service_json(plane, service, int(port) if port else None))
+    page = _service_json(plane, service, int(port) if port else service.ports[0].number)
+    page |= places_json(plane.topology, page["clients"], page["endpoints"])
+    service_plan = plane.plan.services.get(ServicePort(service.name, page["port"]))
+    if service_plan is not None:
+        page |= standbys_json(plane.topology, service, service_plan)
+    return web.json_response(page)
 
 
-def _service_json(plane: ControlPlane, service: Service, port: int | None = None) -> dict[str, Any]:
-    service_port = ServicePort(service.name, port or service.ports[0].number)
+def _service_json(plane: ControlPlane, service: Service, port: int) -> dict[str, Any]:
+    service_port = ServicePort(service.name, port)
     plan = plane.plan.services.get(service_port)
-    return service_plan_json(plan) if plan is not None else _unmanaged_json(plane, service, service_port)
+    page = service_plan_json(plan) if plan is not None else _unmanaged_json(plane, service, service_port)
+    # Refused by proxies: what is served is an earlier configuration, not what this page shows.
+    rolled_back = service_port in plane.last_good.pinned
+    return page | {"rolled_back": rolled_back, "client_rates_method": plane.picture.client_rates[service_port].method}
 
 
 def _unmanaged_json(plane: ControlPlane, service: Service, service_port: ServicePort) -> dict[str, Any]:

@@ -25,6 +25,9 @@ class HttpSettings:
     port: int = 18080
     """TCP port; 0 takes a free one."""
 
+    token_file: str = ""
+    """Holds the bearer token with which others than this machine may read the pages; empty: they may not."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
@@ -100,8 +103,7 @@ def _from_file(current: T, section: str, values: object) -> T:
         if key not in known:
             raise BadInputError(f"{section}.{key}", key, "the keys " + ", ".join(known))
         default = getattr(current, key)
-        fits = isinstance(value, type(default)) or (isinstance(default, float) and isinstance(value, int))
-        if not fits or isinstance(value, bool) or _out_of_range(value):
+        if not _fits(value, default) or _out_of_range(value):
             raise BadInputError(f"{section}.{key}", value, _allowed(default))
         current = replace(current, **{key: type(default)(value)})  # type: ignore[type-var]
     return current
@@ -114,7 +116,7 @@ def _from_environment(current: T, section: str, environment: Mapping[str, str]) 
             continue
         default = getattr(current, known.name)
         try:
-            value = type(default)(environment[name])
+            value = _read(environment[name], default)
         except ValueError:
             value = None
         if value is None or _out_of_range(value):
@@ -124,11 +126,28 @@ def _from_environment(current: T, section: str, environment: Mapping[str, str]) 
     return current
 
 
+def _fits(value: object, default: object) -> bool:
+    """Whether a value of the file is of the default's kind. To Python a bool is an int; here it is not."""
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    return isinstance(value, type(default)) or (isinstance(default, float) and isinstance(value, int))
+
+
+def _read(text: str, default: object) -> Any:
+    if isinstance(default, bool):
+        if text not in ("true", "false"):
+            raise ValueError(text)
+        return text == "true"
+    return type(default)(text)  # type: ignore[call-arg]
+
+
 def _out_of_range(value: object) -> bool:
     return isinstance(value, (int, float)) and not 0 <= value < 1e15
 
 
 def _allowed(default: object) -> str:
+    if isinstance(default, bool):
+        return "true or false"
     if isinstance(default, int):
         return "an integer >= 0"
     return "a number >= 0" if isinstance(default, float) else "a string"

@@ -105,7 +105,7 @@ def compare(streams: int, rounds: int) -> None:
     print(f"{streams} delta streams, {rounds} pushes in turn, medians [min, max]")
     for pair in (askew, raw):
         print(
-            f"  {pair.kind:6} CPU per stream-push {spread(pair.cpu_us)} us   p99 push to arrival {spread(pair.p99_ms)} ms"
+            f"  {pair.kind:6} CPU per stream-push {spread(pair.cpu_us)} us   p99 to arrival {spread(pair.p99_ms)} ms"
             f"   memory per stream {pair.memory_per_stream / 1e3:.0f} kB   connected in {pair.connected_s:.1f} s"
         )
     print(
@@ -131,7 +131,7 @@ def stalled_and_refusing(streams: int, rounds: int) -> None:
     print(f"{streams} streams, one of them odd, {rounds} pushes in turn")
     print(f"  one stalled   p99 of the others {ratio(stalled.p99_ms, calm.p99_ms)} of all well (limit 1.1)")
     print(
-        f"  one refusing  p99 of the others {ratio(refusing.p99_ms, calm.p99_ms)}; CPU in the silence after it {idle:.2%}"
+        f"  one refusing  p99 of the others {ratio(refusing.p99_ms, calm.p99_ms)}; CPU in the silence after: {idle:.2%}"
     )
 
 
@@ -139,9 +139,8 @@ def connect(streams: int) -> None:
     """Print whether so many streams at once are all served."""
     pair = Pair("askew", streams)
     try:
-        print(
-            f"{streams} streams at once, all served in {pair.connected_s:.1f} s, each {pair.memory_per_stream / 1e3:.0f} kB"
-        )
+        kilobytes = pair.memory_per_stream / 1e3
+        print(f"{streams} streams at once: all served in {pair.connected_s:.1f} s, {kilobytes:.0f} kB each")
     finally:
         pair.stop()
 

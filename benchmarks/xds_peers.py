@@ -121,7 +121,7 @@ class AskewPeer:
 
 
 class RawPeer:
-    """The limit: a grpc.aio server that writes bytes which it already has, one response a stream, and reads the ACKs."""
+    """The limit: a grpc.aio server that writes bytes which it already has, one response a stream, and reads ACKs."""
 
     def __init__(self, clients: int) -> None:
         mesh = topology(clients)

@@ -13,11 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 import askew.__main__ as frame
 from askew.settings import ServeSettings
 from mesh.mesh_file import parse_mesh_file
 from mesh.policy import PREFIX, Policy
+from xds_server.istio_metrics import IstioNames
+from xds_server.metrics import XdsMetrics
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -172,12 +175,17 @@ def test_the_table_of_commands_says_which_exist() -> None:
     assert {command for command, built in said.items() if built} == exist
 
 
+def as_written(value: object) -> str:
+    """Return a setting's default as a file would have it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def test_the_table_of_settings_is_whole() -> None:
     """Every setting of ``askew serve`` stands in the table, with its default, and nothing else does."""
-    said = {code(cells[0])[0]: code(cells[1])[0] for cells in rows("docs/interfaces.md", "Settings")}
+    said = {code(cells[0])[0]: "".join(code(cells[1])) for cells in rows("docs/interfaces.md", "Settings")}
     settings = ServeSettings()
     exist = {
-        f"{section.name}.{key.name}": str(getattr(getattr(settings, section.name), key.name))
+        f"{section.name}.{key.name}": as_written(getattr(getattr(settings, section.name), key.name))
         for section in fields(settings)
         for key in fields(getattr(settings, section.name))
     }
@@ -190,12 +198,26 @@ def test_the_table_of_metrics_says_which_exist() -> None:
     built = {
         metric.removesuffix("_total")
         for cells in rows("docs/interfaces.md", "Metrics")
-        if cells[2] == "built"
+        if len(cells) == 4 and cells[2] == "built"
         for metric in code(cells[0])
     }
     calls = r'(?:Counter|Gauge|Histogram|Summary)(?:MetricFamily)?\(\s*"(askew_[a-z_]+)"'
 
     assert built == set(re.findall(calls, sources("xds_server", "istio", "enforcer", "askew")))
+
+
+def test_istios_names_are_those_that_are_fed() -> None:
+    """The table of Istio's names says of which metric of ours each is another name, as the code has it."""
+    registry = CollectorRegistry()
+    XdsMetrics(registry)
+    (names,) = [one for one in registry._collector_to_names if isinstance(one, IstioNames)]
+    said = {
+        code(cells[0])[0]: code(cells[1])[0].removesuffix("_total")
+        for cells in rows("docs/interfaces.md", "Metrics")
+        if code(cells[0]) and code(cells[0])[0].startswith("pilot_")
+    }
+
+    assert said == {name: next(iter(ours.collect())).name for name, ours in names._names.items()}
 
 
 def test_the_table_of_pages_says_which_exist() -> None:

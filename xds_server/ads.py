@@ -12,8 +12,9 @@ from contextlib import suppress
 import grpc
 import grpc.aio
 
+from xds_server.admission import Admission
 from xds_server.encode import decode
-from xds_server.errors import RefuseStreamError
+from xds_server.errors import RefusePeerError, RefuseStreamError
 from xds_server.metrics import XdsMetrics
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 from xds_server.settings import XdsSettings
@@ -57,6 +58,7 @@ class DiscoveryService:
         self.store, self.settings, self.metrics = store, settings, metrics
         self._new_streams = Throttle(settings.new_streams_per_s, burst=settings.new_streams_burst)
         self._pushes = Throttle(settings.pushes_per_s, burst=settings.pushes_burst)
+        self._admission = Admission(settings, metrics)
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -101,6 +103,7 @@ class DiscoveryService:
                 message = decode(data, stream.transport)
                 proxy = stream.introduce(message)
                 if proxy is not None:
+                    self._admission.check(proxy.id, context)
                     await self._new_streams.ready()
                     self._new_streams.take()
                     client = self.store.join(stream, proxy)
@@ -110,6 +113,8 @@ class DiscoveryService:
                 await self._receive(stream, client, message)
         except RefuseStreamError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except RefusePeerError as error:
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except asyncio.CancelledError:
             if not self._draining and not stream.is_aged:
                 raise
@@ -160,6 +165,8 @@ class DiscoveryService:
         elif received == "ack" and client.converged() and client.changed_at_s:
             self.metrics.push_seconds.observe(time.monotonic() - client.changed_at_s)
             client.changed_at_s = 0.0
+        elif received == "stale":
+            self.metrics.stale_nonces.labels(type_url).inc()
         if received in ("ack", "nack"):
             client.wake(but=stream)
         await self.store.note_settled()
@@ -169,6 +176,7 @@ class DiscoveryService:
             await self._until_dirty(stream)
             await self._pushes.ready()
             while (snapshot := self.store.refresh(client)) is not None:
+                started_s = time.perf_counter()
                 message = stream.next_message(
                     snapshot,
                     client.subscriptions,
@@ -185,6 +193,8 @@ class DiscoveryService:
                 self.metrics.pushes.labels(type_url).inc()
                 self.store.note_sent(client.proxy, response.news)
                 await context.write(data)
+                self.metrics.response_bytes.labels(type_url).observe(len(data))
+                self.metrics.response_seconds.labels(type_url).observe(time.perf_counter() - started_s)
                 log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
 
     async def _until_dirty(self, stream: Stream) -> None:

@@ -11,6 +11,14 @@ class RefuseStreamError(XdsError):
     """The client broke the protocol: end the stream with INVALID_ARGUMENT and this message."""
 
 
+class RefusePeerError(XdsError):
+    """The certificate does not fit the proxy that the client says it is: PERMISSION_DENIED, with this message."""
+
+
+class BadSettingsError(XdsError):
+    """The settings contradict each other, name unusable files, or would expose the port: say so and stop."""
+
+
 class InconsistentSnapshotError(XdsError):
     """A snapshot would break traffic: keep the previous one."""
 

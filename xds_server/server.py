@@ -11,8 +11,9 @@ from xds_server.ads import DiscoveryService
 from xds_server.errors import CannotListenError
 from xds_server.extras import Extras
 from xds_server.metrics import XdsMetrics
-from xds_server.settings import XdsSettings
+from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
+from xds_server.tls import CertificateFiles
 
 
 class XdsServer:
@@ -24,18 +25,33 @@ class XdsServer:
         self._settings, self._extras = settings, extras
         self._service = DiscoveryService(store, settings, metrics)
         self._server: grpc.aio.Server | None = None
+        self.certificates = CertificateFiles(settings, metrics) if settings.is_mtls else None
         self.port = 0
 
     async def start(self) -> None:
-        """Listen. Raises CannotListenError where the address or port is not to be had."""
+        """Listen.
+
+        Raises
+        ------
+        CannotListenError
+            where the address or port is not to be had.
+        BadSettingsError
+            for certificates that cannot be used, or plaintext where others can reach it.
+        """
         settings = self._settings
+        check(settings)
+        if self.certificates is not None:
+            self.certificates.load()
         server = grpc.aio.server(options=_options(settings))
         server.add_generic_rpc_handlers(self._service.handlers())
         if self._extras is not None:
             server.add_generic_rpc_handlers(self._extras.handlers())
         address = f"{_bracketed(settings.host)}:{settings.port}"
         try:
-            self.port = server.add_insecure_port(address)
+            if self.certificates is None:
+                self.port = server.add_insecure_port(address)
+            else:
+                self.port = server.add_secure_port(address, self.certificates.credentials())
         except RuntimeError as error:
             raise CannotListenError(f"--xds: cannot listen on {address}") from error
         if self._extras is not None:
@@ -47,7 +63,8 @@ class XdsServer:
         """Serve until cancelled; then drain: no new streams, and a limited time for those that are open."""
         assert self._server is not None
         try:
-            await self._server.wait_for_termination()
+            # Shielded: cancelled within, gRPC's server would take itself for stopped already, and not stop.
+            await asyncio.shield(self._server.wait_for_termination())
         except asyncio.CancelledError:
             await self.stop()
             raise
@@ -62,7 +79,11 @@ class XdsServer:
 
 
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:
+    # A certificate is proved once a connection, so connections age as streams do. gRPC spreads the age by 10 % itself,
+    # and lets streams that are open end by theirs.
+    age_ms = int(settings.max_stream_age_s * 1000) if settings.is_mtls else 0
     return [
+        *([("grpc.max_connection_age_ms", age_ms)] if age_ms else []),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not half of the connections
         ("grpc.server.max_pending_requests", settings.max_pending_requests),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_requests),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xds_server.errors import BadSettingsError
+from xds_server.loopback import is_loopback
+
 
 @dataclass(frozen=True, slots=True)
 class XdsSettings:
     """How the xDS server behaves under load and at its limits."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; loopback, because the traffic is plaintext."""
+    """Address to listen on; loopback, because without a certificate the traffic is plaintext."""
 
     port: int = 18000
     """TCP port; 0 takes a free one."""
@@ -53,3 +56,39 @@ class XdsSettings:
 
     drain_s: float = 2.0
     """On stop, streams get this long to end before they are cancelled."""
+
+    certificate_file: str = ""
+    """The port's certificate chain (PEM). With it the port speaks mTLS; empty is plaintext."""
+
+    key_file: str = ""
+    """Its key (PEM, not encrypted)."""
+
+    client_ca_file: str = ""
+    """The authorities (PEM) of which clients must show a certificate."""
+
+    trust_domain: str = "cluster.local"
+    """The only trust domain whose SPIFFE ids are taken, and the cluster domain that DNS names may end with; Istio's."""
+
+    certificate_poll_s: float = 1.0
+    """How often the three files are looked at; new connections get a renewed certificate within two looks."""
+
+    plaintext_beyond_loopback: bool = False
+    """Whether the port may be plaintext on an address that others reach. Then everyone may claim to be any proxy."""
+
+    @property
+    def is_mtls(self) -> bool:
+        """Whether clients must show a certificate, which then decides who they are."""
+        return bool(self.certificate_file)
+
+
+def check(settings: XdsSettings) -> None:
+    """Raise BadSettingsError, one line, for half of a TLS configuration, or for plaintext where others can reach it."""
+    files = {name: getattr(settings, name) for name in ("certificate_file", "key_file", "client_ca_file")}
+    if any(files.values()) and not all(files.values()):
+        missing = ", ".join(f"xds.{name}" for name, file in files.items() if not file)
+        raise BadSettingsError(f"{missing}: found nothing, allowed: a file (mTLS needs certificate, key and client CA)")
+    if not settings.is_mtls and not settings.plaintext_beyond_loopback and not is_loopback(settings.host):
+        raise BadSettingsError(
+            f"xds.host: found {settings.host!a} without xds.certificate_file, allowed: a loopback address, "
+            "mTLS, or xds.plaintext_beyond_loopback: true"
+        )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from pathlib import Path
 
 import yaml
 
@@ -13,6 +15,7 @@ from askew.errors import CommandError
 from mesh.errors import one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.resources.bootstrap import render_bootstrap
+from xds_server.resources.client_tls import ClientTls, secret_files, with_client_tls
 from xds_server.resources.config_source import TRANSPORTS
 from xds_server.resources.statistics import STATISTICS
 
@@ -44,9 +47,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=STATISTICS,
         help="to Askew every 5 s, or when read (where the node has an agent)",
     )
+    tls = parser.add_argument_group("mTLS towards the control plane", "all three files, or plaintext")
+    tls.add_argument("--certificate", metavar="FILE", help="the sidecar's certificate (PEM); followed when renewed")
+    tls.add_argument("--key", metavar="FILE", help="its key (PEM)")
+    tls.add_argument("--ca", metavar="FILE", help="the authority of the control plane's certificate (PEM)")
+    tls.add_argument("--server-name", metavar="NAME", help="the name in that certificate (the host of --xds)")
+    tls.add_argument("--sds-folder", metavar="DIR", help="for two secret files (the folder of --certificate)")
 
 
 def run(args: argparse.Namespace) -> int:
+    tls = _client_tls(args)
     topology = parse_file(args.mesh, parse_mesh_file)
     container = topology.container_by_name.get(args.container)
     if container is None:
@@ -63,5 +73,42 @@ def run(args: argparse.Namespace) -> int:
         rest_address=args.http,
         statistics=args.statistics,
     )
+    if tls is not None:
+        bootstrap = with_client_tls(bootstrap, tls)
+        _write_secrets(tls)
     yaml.dump(bootstrap, sys.stdout, Dumper=QuotingDumper, sort_keys=False, allow_unicode=False)
     return 0
+
+
+def _client_tls(args: argparse.Namespace) -> ClientTls | None:
+    files = {"--certificate": args.certificate, "--key": args.key, "--ca": args.ca}
+    missing = [flag for flag, file in files.items() if not file]
+    if len(missing) == len(files):
+        return None
+    if missing:
+        raise CommandError(
+            f"{', '.join(missing)}: found nothing, allowed: a file (mTLS needs all of {', '.join(files)})"
+        )
+    for flag, file in files.items():
+        if "\0" in file or not Path(file).is_file():
+            raise CommandError(one_line(f"{flag}: found {file!a}, allowed: a file that exists"))
+    folder = Path(args.sds_folder) if args.sds_folder else Path(args.certificate).parent
+    # Envoy may run in another folder, and it follows links itself: only the beginning is made absolute.
+    return ClientTls(
+        certificate=str(Path(args.certificate).absolute()),
+        key=str(Path(args.key).absolute()),
+        ca=str(Path(args.ca).absolute()),
+        server_name=args.server_name or args.xds[0],
+        folder=str(folder.absolute()),
+    )
+
+
+def _write_secrets(tls: ClientTls) -> None:
+    for path, content in secret_files(tls).items():
+        try:
+            Path(path).write_text(json.dumps(content, indent=1), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise CommandError(
+                one_line(f"--sds-folder: found {tls.folder!a} ({why}), allowed: a writable folder")
+            ) from error

@@ -16,6 +16,8 @@ from askew.errors import CommandError
 from askew.settings import ServeSettings, compose
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
+from xds_server.errors import BadSettingsError
+from xds_server.settings import check
 
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
@@ -51,6 +53,10 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, xds=replace(settings.xds, host=args.xds[0], port=args.xds[1]))
     if args.http is not None:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
+    try:
+        check(settings.xds)
+    except BadSettingsError as error:
+        raise CommandError(one_line(str(error))) from error
     return settings
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import io
-import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import redirect_stderr, suppress
 from pathlib import Path
 
-import aiohttp
 import pytest
 from hypothesis import given, settings
 
 from askew.__main__ import main
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, ServeSettings
+from tests.askew.running_plane import Running, running_plane
 from tests.mesh.bookshop import mutated_texts
 from xds_server.settings import XdsSettings
 
@@ -43,49 +42,13 @@ calls: [{from: web, to: shop}, {from: web, to: cart}]
 """
 
 
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-
-
-class Running:
-    """A control plane in this process, and a client of its HTTP port."""
-
-    def __init__(self, plane: ControlPlane, file: Path, http: aiohttp.ClientSession) -> None:
-        self.plane, self.file, self.http = plane, file, http
-
-    async def get(self, path: str) -> tuple[int, object]:
-        async with self.http.get(f"http://127.0.0.1:{self.plane.http_port}{path}") as response:
-            if response.content_type == "application/json":
-                return response.status, await response.json()
-            return response.status, await response.text()
-
-    async def until(self, path: str, wanted: str) -> object:
-        """Ask for a page until it holds ``wanted``."""
-        async with asyncio.timeout(10):
-            while True:
-                _, page = await self.get(path)
-                if wanted in str(page):
-                    return page
-                await asyncio.sleep(0.02)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 @pytest.fixture
 async def running(tmp_path: Path) -> AsyncIterator[Running]:
-    file = tmp_path / "mesh.yaml"
-    file.write_text(MESH)
-    plane = ControlPlane(str(file), ServeSettings(xds=XdsSettings(port=0), http=HttpSettings(port=0)))
-    ready = asyncio.Event()
-    task = asyncio.create_task(plane.run(on_ready=ready.set))
-    await asyncio.wait_for(ready.wait(), 10)
-    async with aiohttp.ClientSession() as http:
-        yield Running(plane, file, http)
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    async with running_plane(tmp_path, MESH) as running:
+        yield running
 
 
 def _rename_over(file: Path, text: str) -> None:

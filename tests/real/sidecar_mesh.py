@@ -27,6 +27,7 @@ from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSett
 from mesh.topology import Container
 from xds_server.ingest.settings import IngestSettings
 from xds_server.resources.bootstrap import render_bootstrap
+from xds_server.resources.client_tls import ClientTls, secret_files, with_client_tls
 from xds_server.resources.config_source import Transport
 from xds_server.settings import XdsSettings
 
@@ -69,6 +70,8 @@ class SidecarMesh:
         brisk: bool = False,
         flush_interval_s: float = 5.0,
         ingest: IngestSettings = DEFAULT_INGEST,
+        tls: XdsSettings | None = None,
+        client_tls: Callable[[Container], ClientTls] | None = None,
     ) -> None:
         self.block = 64 + os.getpid() % 60  # of loopback addresses, so that two test runs do not meet
         self.file = folder / "mesh.yaml"
@@ -77,6 +80,7 @@ class SidecarMesh:
         self._folder, self._envoy, self._transport = folder, envoy, transport
         self._flush_interval_s, self._ingest = flush_interval_s, ingest
         self._xds_port, self._http_port = free_port(), free_port()
+        self._xds, self._client_tls = tls or XdsSettings(), client_tls
         self._plane_task: asyncio.Task[None] | None = None
         self.plane: ControlPlane
         self.admin_ports: dict[str, int] = {}
@@ -112,7 +116,7 @@ class SidecarMesh:
 
     async def start_askew(self) -> None:
         settings = ServeSettings(
-            xds=XdsSettings(port=self._xds_port, drain_s=0.2),
+            xds=replace(self._xds, port=self._xds_port, drain_s=0.2),
             http=HttpSettings(port=self._http_port),
             ingest=self._ingest,
         )
@@ -157,6 +161,8 @@ class SidecarMesh:
             rest_address=("127.0.0.1", self.plane.http_port),
             flush_interval_s=self._flush_interval_s,
         )
+        if self._client_tls is not None:
+            bootstrap = _over_tls(bootstrap, self._client_tls(container))
         file = self._folder / f"{container.name}.json"
         file.write_text(json.dumps(bootstrap))
         arguments = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
@@ -231,6 +237,12 @@ class SidecarMesh:
                 return text if response.status == 200 else f"failed: {response.status} {text[:160]}"
         except (aiohttp.ClientError, TimeoutError) as error:
             return f"failed: {error!r}"
+
+
+def _over_tls(bootstrap: dict[str, Any], tls: ClientTls) -> dict[str, Any]:
+    for path, content in secret_files(tls).items():
+        Path(path).write_text(json.dumps(content))
+    return with_client_tls(bootstrap, tls)
 
 
 def failures(answers: Iterable[str] | Counter[str]) -> list[str]:

@@ -1,0 +1,84 @@
+"""Settings from file and environment, truth values among them, and what ``askew serve`` refuses to do with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from askew.__main__ import main
+from askew.errors import CommandError
+from askew.settings import compose
+from mesh.errors import BadInputError
+
+MESH = """
+apiVersion: askew.mesh/v1
+nodes: [{name: n1}]
+services: [{name: shop, port: 80, containers: [{name: shop-0, node: n1, address: 127.5.0.1}]}]
+"""
+
+
+@pytest.mark.parametrize(("written", "expected"), [("true", True), ("false", False)])
+def test_a_truth_value_is_true_or_false(written: str, expected: bool) -> None:
+    """The same two words in the file and in the environment; the environment wins."""
+    name = "ASKEW_XDS_PLAINTEXT_BEYOND_LOOPBACK"
+    opposite = "false" if expected else "true"
+    text = f"xds: {{plaintext_beyond_loopback: {written}}}"
+
+    assert compose(file_text=text, environment={}).xds.plaintext_beyond_loopback is expected
+    overlaid = compose(file_text=text, environment={name: opposite})
+    assert overlaid.xds.plaintext_beyond_loopback is not expected
+
+
+@pytest.mark.parametrize("written", ["1", "0", '"true"', "null", "[]"])
+def test_the_file_takes_nothing_else_for_one(written: str) -> None:
+    """A number or a text is a mistake, not a guess."""
+    with pytest.raises(BadInputError, match="true or false"):
+        compose(file_text=f"xds: {{plaintext_beyond_loopback: {written}}}", environment={})
+
+
+@pytest.mark.parametrize("written", ["1", "", "yes", "True", "TRUE "])
+def test_the_environment_takes_nothing_else_for_one(written: str) -> None:
+    """Least of all ``yes`` for false, or an empty text for true."""
+    with pytest.raises(CommandError, match="true or false"):
+        compose(file_text=None, environment={"ASKEW_XDS_PLAINTEXT_BEYOND_LOOPBACK": written})
+
+
+@pytest.mark.parametrize("setting", ["xds: {port: true}", "loop: {tick_s: false}", "http: {host: true}"])
+def test_a_truth_value_is_no_number_and_no_text(setting: str) -> None:
+    """To Python ``true`` is 1; to a person it is not."""
+    with pytest.raises(BadInputError):
+        compose(file_text=setting, environment={})
+
+
+def refused(tmp_path: Path, *more: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line with which ``askew serve`` refuses to start."""
+    (tmp_path / "mesh.yaml").write_text(MESH)
+
+    assert main(["serve", "--mesh", str(tmp_path / "mesh.yaml"), *more]) == 2
+
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    return line
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_serve_refuses_plaintext_beyond_loopback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 2 and one line that says what would be right; before it listens anywhere, and with --check too."""
+    line = refused(tmp_path, "--xds", "0.0.0.0:0", capsys=capsys)
+
+    assert line.startswith("xds.host: found '0.0.0.0' without xds.certificate_file, allowed: a loopback address")
+    assert refused(tmp_path, "--xds", "0.0.0.0:0", "--check", capsys=capsys) == line
+
+
+@pytest.mark.usefixtures("logging_as_before")
+def test_serve_refuses_files_that_it_cannot_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A certificate or a token that is not there is bad input like any other."""
+    (tmp_path / "tls.yaml").write_text("xds: {port: 0, certificate_file: c, key_file: k, client_ca_file: a}")
+    (tmp_path / "token.yaml").write_text(f"http: {{token_file: {tmp_path}/none}}")
+    free = ("--xds", "127.0.0.1:0", "--http", "127.0.0.1:0", "--config")
+
+    assert "xds.certificate_file: found 'c' (No such file" in refused(
+        tmp_path, *free, str(tmp_path / "tls.yaml"), capsys=capsys
+    )
+    assert "http.token_file: found" in refused(tmp_path, *free, str(tmp_path / "token.yaml"), capsys=capsys)

@@ -1,0 +1,43 @@
+"""Lets a proxy in, or not: the one place where an edge asks whether a connection may speak for a ``node.id``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from xds_server.errors import RefusePeerError
+from xds_server.identity import peer_identity, refusal
+from xds_server.metrics import XdsMetrics
+from xds_server.settings import XdsSettings
+
+log = logging.getLogger(__name__)
+
+
+class Connection(Protocol):
+    """What of a gRPC context is looked at."""
+
+    def peer(self) -> str:
+        """Return the other end's address."""
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        """Return what TLS has verified of it."""
+
+
+class Admission:
+    """Binds the certificate of a connection to the proxy that it says it is. Without TLS everyone is let in."""
+
+    def __init__(self, settings: XdsSettings, metrics: XdsMetrics) -> None:
+        self._required, self._trust_domain = settings.is_mtls, settings.trust_domain
+        self._refusals = metrics.identity_refusals
+
+    def check(self, proxy_id: str, connection: Connection) -> None:
+        """Raise RefusePeerError where the certificate is not this proxy's; said in the log and counted."""
+        if not self._required:
+            return
+        peer = peer_identity(connection.auth_context())
+        why = refusal(peer, proxy_id, trust_domain=self._trust_domain)
+        if why:
+            self._refusals.inc()
+            log.warning("refused %s: %s", connection.peer(), why)
+            raise RefusePeerError(why)
