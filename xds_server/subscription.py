@@ -88,7 +88,8 @@ class Subscription:
     pending:
         The response that is not ACKed yet.
     accepted:
-        State-of-the-world LDS and CDS only: what the client has, since each response must repeat all of it.
+        State-of-the-world LDS and CDS only: what each response must repeat, because the client has it (or, having come
+        back with more than this stream has brought, may have an older version of it).
     """
 
     type_url: str
@@ -106,7 +107,8 @@ class Subscription:
     nacks: int = 0
     owes_first_answer: bool = False
     _started: bool = False
-    _legacy_wildcard: bool = False
+    _named: bool = False
+    _came_with_more: bool = False
     _sent: int = 0
     _settled: object = None
 
@@ -135,7 +137,7 @@ class Subscription:
         if first:
             self.known.update(request.initial_versions)
             if not request.subscribe and not request.unsubscribe and self.type_url in WILDCARD_TYPES:
-                self.wildcard = self._legacy_wildcard = True
+                self.wildcard = True
             self.owes_first_answer = self.wildcard or WILDCARD in request.subscribe
             if request.initial_versions:
                 self.owes_first_answer = False  # a reconnecting client waits for nothing
@@ -160,7 +162,7 @@ class Subscription:
 
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
-            self.wildcard = self._legacy_wildcard = False
+            self.wildcard = False
             self._forget({*self.known, *self.rejected, *self.forced})
         elif name in self.names:
             self.names.discard(name)
@@ -171,24 +173,23 @@ class Subscription:
                 self._forget({name})
 
     def _receive_sotw(self, request: Request, *, first: bool) -> Received:
+        wanted = set(request.subscribe)
+        # Once a client has named resources, naming none means none; a name in a stale request was given all the same.
+        self._named = self._named or bool(wanted)
         if not first and request.nonce != self.last_nonce:
             return "stale"  # "Resource updates": a stale request is ignored whole; a newer one follows
         answer = None if first else self._answered(request)
-        wanted = set(request.subscribe)
-        if not wanted and first and self.type_url in WILDCARD_TYPES:
-            self._legacy_wildcard = True
-        if wanted:
-            # Once a client has named resources, naming none means none.
-            self._legacy_wildcard = False
-        self.wildcard = self._legacy_wildcard or WILDCARD in wanted
+        self.wildcard = WILDCARD in wanted or (self.type_url in WILDCARD_TYPES and not self._named)
         wanted.discard(WILDCARD)
         added = wanted - self.names
         gone = self.names - wanted
         self.names = wanted
-        self.forced |= added
+        self.forced = (self.forced | added) - gone
         if not self.wildcard:
             self._forget(gone | (set(self.known) - wanted))
         if first:
+            # A client that comes back may hold an older version of what it refuses now: its removal must be told.
+            self._came_with_more = self.full_state and bool(request.version)
             self.owes_first_answer = self.full_state and (self.wildcard or bool(wanted))
         if answer is not None and not added and not gone:
             return answer
@@ -248,7 +249,11 @@ class Subscription:
         self.last_error, self.nacks = error, self.nacks + 1
         named = [one for one in pending.news if _names(error, one.name)]
         for one in named or pending.news:
-            self.rejected[one.name] = one.version
+            if self.wants(one.name):
+                self.rejected[one.name] = one.version
+                if self._came_with_more:
+                    # Left out of the next response, the older version that the client may hold would be deleted.
+                    self.accepted.setdefault(one.name, one)
 
     # -- what the server says -----------------------------------------------------------------------------------------
 
@@ -280,9 +285,12 @@ class Subscription:
             if one is not None:
                 if self.lacks(one):
                     send.append(one)
-            elif name in self.forced:
+            elif name in self.forced and name not in self.accepted:
                 missing.append(name)
-        removed = [name for name in self.known if name not in resources and name not in self.forced]
+        held = self.known.keys() | self.rejected.keys() if self._came_with_more else self.known
+        removed = [
+            name for name in held if name not in resources and (name not in self.forced or name in self.accepted)
+        ]
         if not send and not removed and not missing:
             self._settled = resources
             return NO_CHANGES
@@ -307,8 +315,10 @@ class Subscription:
             removed=changes.removed,
             missing=changes.missing,
         )
-        self.forced.difference_update(one.name for one in news)
-        self.forced.difference_update(changes.missing)
+        for one in news:
+            self.forced.discard(one.name)
+            self.rejected.pop(one.name, None)
+        self.forced.difference_update(changes.missing, changes.removed)
         self.owes_first_answer = False
         self.last_version = response.version
         self.pending = response
