@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 
-from tests.xds_server.small_world import cds, eds, world
+from tests.xds.askew_target import as_resource
+from tests.xds.messages import cluster, endpoints
+from tests.xds_server.small_world import world
 from tests.xds_server.wires import delta_request
 from xds_server.proxy import Proxy
 from xds_server.resources.names import CDS, EDS
@@ -16,7 +19,14 @@ from xds_server.snapshot import Snapshot
 from xds_server.store import Client, Store
 from xds_server.stream import Stream
 
-ONE, TWO = world(cds("A"), eds("A")), world(cds("A"), eds("A", "2"))
+
+def a_world(*, cluster_content: int = 1, port: int = 1, more: Iterable[str] = ()) -> Snapshot:
+    """Return a snapshot of one cluster with its endpoints, and of more clusters without."""
+    clusters = [cluster("A", cluster_content), *(cluster(name) for name in more)]
+    return world(*(as_resource(one) for one in (*clusters, endpoints("A", port))))
+
+
+ONE, TWO = a_world(), a_world(port=2)
 
 
 class Source:
@@ -34,7 +44,10 @@ def connected(store: Store, name: str) -> tuple[Stream, Client]:
     stream = Stream("delta")
     proxy = stream.introduce(discovery_pb2.DeltaDiscoveryRequest(node=base_pb2.Node(id=name)))
     assert proxy is not None
-    return stream, store.join(stream, proxy)
+    client = store.join(stream, proxy)
+    store.refresh(client)
+    stream.dirty.clear()
+    return stream, client
 
 
 def exchange(stream: Stream, client: Client) -> None:
@@ -63,7 +76,7 @@ def test_a_client_gets_the_newest_snapshot_when_it_joins() -> None:
     store.apply(Source(a=TWO, b=TWO))
     _, later = connected(store, "b")
 
-    assert (first.snapshot, later.snapshot) == (TWO, TWO)
+    assert (store.refresh(first), later.snapshot) == (TWO, TWO)
 
 
 def test_streams_of_one_proxy_share_a_client() -> None:
@@ -89,48 +102,52 @@ def test_a_stream_that_never_introduced_itself_leaves_nothing() -> None:
     assert store.clients == {}
 
 
-def test_only_those_whose_snapshot_changed_are_woken() -> None:
-    """The others sleep on."""
-    store = Store(Source(a=ONE, b=ONE))
-    (one, _), (other, _) = connected(store, "a"), connected(store, "b")
-    store.apply(Source(a=TWO, b=world(cds("A"), eds("A"))))
+def test_a_snapshot_is_computed_when_it_is_asked_for() -> None:
+    """Ten changes while a client is busy cost one computation."""
+    store = Store(Source(a=ONE))
+    stream, client = connected(store, "a")
+    source = Source(a=TWO)
+    for _ in range(10):
+        store.apply(source)
 
-    assert (one.dirty.is_set(), other.dirty.is_set()) == (True, False)
+    assert stream.dirty.is_set()
+    assert source.asked == 0
+    assert not client.converged()
+    assert (store.refresh(client), source.asked) == (TWO, 1)
+    assert (store.refresh(client), source.asked) == (TWO, 1)
 
 
 def test_what_did_not_change_stays_the_same_object() -> None:
     """Is it another? is then a look at identities: a new snapshot keeps the old one's unchanged types."""
     store = Store(Source(a=ONE))
     _, client = connected(store, "a")
-    store.apply(Source(a=world(cds("A"), eds("A"))))
-    assert client.snapshot is ONE
-    store.apply(Source(a=world(cds("A"), eds("A", "2"))))
+    store.apply(Source(a=a_world()))
+    assert store.refresh(client) is ONE
+    store.apply(Source(a=a_world(port=2)))
+    new = store.refresh(client)
 
-    assert client.snapshot is not None
-    assert client.snapshot.of(CDS) is ONE.of(CDS)
-    assert client.snapshot.of(EDS) == TWO.of(EDS)
+    assert new is not None
+    assert new.of(CDS) is ONE.of(CDS)
+    assert new.of(EDS) == TWO.of(EDS)
 
 
-def test_only_the_named_are_looked_at() -> None:
+def test_only_the_named_are_woken() -> None:
     """A caller that knows who can have changed saves the others the work; the source is new for all."""
     store = Store(Source(a=ONE, b=ONE))
-    connected(store, "a")
-    _, other = connected(store, "b")
-    source = Source(a=TWO, b=TWO)
-    store.apply(source, only=["a", "nobody"])
+    (one, _), (other, client) = connected(store, "a"), connected(store, "b")
+    store.apply(Source(a=TWO, b=TWO), only=["a", "nobody"])
 
-    assert source.asked == 1
-    assert other.snapshot is ONE
+    assert (one.dirty.is_set(), other.dirty.is_set()) == (True, False)
+    assert store.refresh(client) is ONE
 
 
 def test_a_stranger_keeps_what_it_has() -> None:
     """A container that has just gone from the mesh goes on serving; one that is unknown gets nothing, not an error."""
     store = Store(Source(a=ONE))
-    (stream, client), (_, stranger) = connected(store, "a"), connected(store, "x")
+    (_, client), (_, stranger) = connected(store, "a"), connected(store, "x")
     store.apply(Source())
 
-    assert (client.snapshot, stranger.snapshot) == (ONE, None)
-    assert not stream.dirty.is_set()
+    assert (store.refresh(client), store.refresh(stranger)) == (ONE, None)
     assert not stranger.converged()
 
 
@@ -140,8 +157,21 @@ def test_a_stranger_that_becomes_known_is_woken() -> None:
     stream, client = connected(store, "a")
     store.apply(Source(a=ONE))
 
-    assert client.snapshot is ONE
     assert stream.dirty.is_set()
+    assert store.refresh(client) is ONE
+
+
+def test_an_inconsistent_snapshot_is_refused() -> None:
+    """A cluster without its endpoints would break traffic: the previous snapshot stays, and somebody hears of it."""
+    told: list[tuple[str, list[str]]] = []
+    store = Store(Source(a=ONE), on_inconsistent=lambda name, found: told.append((name, found)))
+    _, client = connected(store, "a")
+    store.apply(Source(a=a_world(more=["B"])))
+
+    assert store.refresh(client) is ONE
+    assert [name for name, _ in told] == ["a"]
+    assert client.refused == told[0][1]
+    assert "B" in client.refused[0]
 
 
 async def test_acked_returns_when_all_have_it() -> None:
@@ -151,6 +181,7 @@ async def test_acked_returns_when_all_have_it() -> None:
     subscribe(stream, client, CDS)
     waiting = asyncio.create_task(store.apply(Source(a=TWO)).acked(["a"], 60.0))
     await asyncio.sleep(0)
+    store.refresh(client)
     exchange(stream, client)
     await store.note_settled()
 
@@ -173,7 +204,10 @@ async def test_acked_names_those_that_have_not() -> None:
             nack = delta_request(EDS, nonce=message[1].nonce, error="no")
             stream.receive(nack, ONE, client.subscriptions, now_s=0)
 
-    missing = await store.apply(Source(ok=ONE, slow=ONE, no=ONE)).acked(["ok", "slow", "no", "away"], 0.01)
+    change = store.apply(Source(ok=ONE, slow=ONE, no=ONE))
+    for client in store.clients.values():
+        store.refresh(client)
+    missing = await change.acked(["ok", "slow", "no", "away"], 0.01)
     assert missing == {"slow", "no", "away"}
 
 

@@ -238,7 +238,9 @@ class AnyClient(RuleBasedStateMachine):
 
     def _server_read_list(self, listed: set[str], *, first: bool) -> None:
         legacy = not self.read_had_names and self.type_url in WILDCARD_TYPES
-        self.read_wildcard = legacy or "*" in listed
+        was_wildcard, self.read_wildcard = self.read_wildcard, legacy or "*" in listed
+        if self.read_wildcard and not was_wildcard:
+            self.refused = {name: body for name, body in self.refused.items() if name in self.read_names}
         listed.discard("*")
         self.asked |= listed - self.read_names
         self.asked &= listed
