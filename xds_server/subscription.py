@@ -88,8 +88,10 @@ class Subscription:
     pending:
         The response that is not ACKed yet.
     accepted:
-        State-of-the-world LDS and CDS only: what each response must repeat, because the client has it (or, having come
-        back with more than this stream has brought, may have an older version of it).
+        State-of-the-world LDS and CDS only: what each response must repeat, because the client has it, or may have.
+    unsure:
+        What the client may have, though it did not ACK it: its removal must be told. Clients take the good resources of
+        a response that they refuse for others, and one that comes back may hold an older version of what it refuses.
     """
 
     type_url: str
@@ -101,6 +103,7 @@ class Subscription:
     rejected: dict[str, str] = field(default_factory=dict)
     pending: Response | None = None
     accepted: dict[str, Resource] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     last_nonce: str = ""
     last_version: str = ""
     last_error: str = ""
@@ -163,7 +166,7 @@ class Subscription:
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
             self.wildcard = False
-            self._forget({*self.known, *self.rejected, *self.forced})
+            self._forget({*self.known, *self.rejected, *self.forced, *self.unsure})
         elif name in self.names:
             self.names.discard(name)
             if self.wildcard:
@@ -186,9 +189,8 @@ class Subscription:
         self.names = wanted
         self.forced = (self.forced | added) - gone
         if not self.wildcard:
-            self._forget(gone | (set(self.known) - wanted))
+            self._forget(gone | ({*self.known, *self.rejected, *self.unsure} - wanted))
         if first:
-            # A client that comes back may hold an older version of what it refuses now: its removal must be told.
             self._came_with_more = self.full_state and bool(request.version)
             self.owes_first_answer = self.full_state and (self.wildcard or bool(wanted))
         if answer is not None and not added and not gone:
@@ -217,6 +219,7 @@ class Subscription:
                 self.rejected.pop(name, None)
                 self.accepted.pop(name, None)
                 self.forced.discard(name)
+                self.unsure.discard(name)
 
     def _answered(self, request: Request) -> Literal["ack", "nack"] | None:
         """Settle the pending response if the request answers it."""
@@ -232,6 +235,7 @@ class Subscription:
             self.known.pop(name, None)
             self.rejected.pop(name, None)
             self.accepted.pop(name, None)
+            self.unsure.discard(name)
         if request.error is not None:
             self._rejected(pending, request.error)
             return "nack"
@@ -240,6 +244,7 @@ class Subscription:
             if self.wildcard or one.name in self.names:
                 self.known[one.name] = one.version
                 self.rejected.pop(one.name, None)
+                self.unsure.discard(one.name)
                 if self.full_state:
                     self.accepted[one.name] = one
         return "ack"
@@ -247,12 +252,18 @@ class Subscription:
     def _rejected(self, pending: Response, error: str) -> None:
         """Park what the client refused: those that its message names, or else all news of the response."""
         self.last_error, self.nacks = error, self.nacks + 1
-        named = [one for one in pending.news if _names(error, one.name)]
-        for one in named or pending.news:
-            if self.wants(one.name):
+        refused = [one for one in pending.news if _names(error, one.name)] or list(pending.news)
+        for one in pending.news:
+            if not self.wants(one.name):
+                continue
+            if one in refused:
                 self.rejected[one.name] = one.version
-                if self._came_with_more:
-                    # Left out of the next response, the older version that the client may hold would be deleted.
+            else:
+                self.known.pop(one.name, None)  # it may have the new version now, or still the old one
+            if one not in refused or self._came_with_more:
+                self.unsure.add(one.name)
+                if self.full_state:
+                    # Left out of the next response, what the client may have would be deleted.
                     self.accepted.setdefault(one.name, one)
 
     # -- what the server says -----------------------------------------------------------------------------------------
@@ -287,7 +298,7 @@ class Subscription:
                     send.append(one)
             elif name in self.forced and name not in self.accepted:
                 missing.append(name)
-        held = self.known.keys() | self.rejected.keys() if self._came_with_more else self.known
+        held = self.known.keys() | self.unsure if self.unsure else self.known
         removed = [
             name for name in held if name not in resources and (name not in self.forced or name in self.accepted)
         ]

@@ -61,6 +61,7 @@ class AnyClient(RuleBasedStateMachine):
         self.refused = {}
         self.acked: dict[str, bytes] = {}  # on this stream, or said at its start
         self.deleted: set[str] = set()  # since they were sent last
+        self.unsure: set[str] = set()  # in a response that was refused for others
         self.dropped: set[str] = set()  # by the client, while the server does not know yet
 
     @property
@@ -131,6 +132,7 @@ class AnyClient(RuleBasedStateMachine):
         for name in [name for name in self.holds if not self._is_mine(name)]:
             self._forget(name)
             self.dropped.add(name)
+            self.version = ""  # it does not speak of what the client has any more
 
     @rule(names=name_sets)
     def subscribe(self, names: list[str]) -> None:
@@ -185,6 +187,7 @@ class AnyClient(RuleBasedStateMachine):
             return
         refused = bad[:1] if verdict == "nack by name" else bad
         self._send(nonce=response.nonce, error=f"{refused[0]} is bad" if verdict == "nack by name" else "?")
+        self.unsure |= set(bad) - set(refused)
         self.refused.update({name: bodies[name] for name in refused})
 
     def _forget(self, name: str) -> None:
@@ -193,7 +196,8 @@ class AnyClient(RuleBasedStateMachine):
 
     def _accept(self, response: Any, bodies: dict[str, bytes]) -> None:
         if self.transport == "sotw":
-            self.version = response.version_info
+            is_whole = all(self._is_mine(name) for name in bodies)
+            self.version = response.version_info if is_whole else ""
         for name, body in bodies.items():
             if self._is_mine(name):
                 self.holds[name] = self.acked[name] = body
@@ -206,6 +210,8 @@ class AnyClient(RuleBasedStateMachine):
     def reconnect(self, names: list[str], star: bool, same: bool) -> None:
         """The stream breaks with all that was on its way; the client comes again with what it has."""
         self._connect()
+        if not same:
+            self.version = ""
         self._ask_first(sorted(self.wanted) if same else names, star=self.wildcard if same else star)
 
     @rule(verdict=verdicts, rounds=st.integers(1, 3))
@@ -294,10 +300,10 @@ class AnyClient(RuleBasedStateMachine):
         removed = set(response.removed_resources) if self.transport == "delta" else set()
         if self.is_full:
             maybe = set(self.refused) if self.came_with_more else set()
-            removed = (set(self.holds) | self.dropped | maybe) - set(bodies)
+            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies)
         errors = set() if self.transport == "delta" else {one.resource_name.name for one in response.resource_errors}
         assert not errors & set(bodies), f"a resource and an error: {response}"
-        theirs = self.asked | set(self.holds) | self.dropped | set(self.refused)
+        theirs = self.asked | set(self.holds) | self.dropped | self.unsure | set(self.refused)
         of_use = news | (removed & theirs) | (errors & self.asked)
         assert of_use or self.owes_first, f"needless: {response}"
         if not self.is_full:
