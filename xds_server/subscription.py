@@ -88,7 +88,10 @@ class Subscription:
     pending:
         The response that is not ACKed yet.
     accepted:
-        State-of-the-world LDS and CDS only: what the client has, since each response must repeat all of it.
+        State-of-the-world LDS and CDS only: what each response must repeat, because the client has it, or may have.
+    unsure:
+        What the client may have, though it did not ACK it: its removal must be told. Clients take the good resources of
+        a response that they refuse for others, and one that comes back may hold an older version of what it refuses.
     """
 
     type_url: str
@@ -100,13 +103,15 @@ class Subscription:
     rejected: dict[str, str] = field(default_factory=dict)
     pending: Response | None = None
     accepted: dict[str, Resource] = field(default_factory=dict)
+    unsure: set[str] = field(default_factory=set)
     last_nonce: str = ""
     last_version: str = ""
     last_error: str = ""
     nacks: int = 0
     owes_first_answer: bool = False
     _started: bool = False
-    _legacy_wildcard: bool = False
+    _named: bool = False
+    _came_with_more: bool = False
     _sent: int = 0
     _settled: object = None
 
@@ -135,7 +140,7 @@ class Subscription:
         if first:
             self.known.update(request.initial_versions)
             if not request.subscribe and not request.unsubscribe and self.type_url in WILDCARD_TYPES:
-                self.wildcard = self._legacy_wildcard = True
+                self.wildcard = True
             self.owes_first_answer = self.wildcard or WILDCARD in request.subscribe
             if request.initial_versions:
                 self.owes_first_answer = False  # a reconnecting client waits for nothing
@@ -160,8 +165,8 @@ class Subscription:
 
     def _unsubscribe(self, name: str) -> None:
         if name == WILDCARD:
-            self.wildcard = self._legacy_wildcard = False
-            self._forget({*self.known, *self.rejected, *self.forced})
+            self.wildcard = False
+            self._forget({*self.known, *self.rejected, *self.forced, *self.unsure})
         elif name in self.names:
             self.names.discard(name)
             if self.wildcard:
@@ -171,24 +176,22 @@ class Subscription:
                 self._forget({name})
 
     def _receive_sotw(self, request: Request, *, first: bool) -> Received:
+        wanted = set(request.subscribe)
+        # Once a client has named resources, naming none means none; a name in a stale request was given all the same.
+        self._named = self._named or bool(wanted)
         if not first and request.nonce != self.last_nonce:
             return "stale"  # "Resource updates": a stale request is ignored whole; a newer one follows
         answer = None if first else self._answered(request)
-        wanted = set(request.subscribe)
-        if not wanted and first and self.type_url in WILDCARD_TYPES:
-            self._legacy_wildcard = True
-        if wanted:
-            # Once a client has named resources, naming none means none.
-            self._legacy_wildcard = False
-        self.wildcard = self._legacy_wildcard or WILDCARD in wanted
+        self.wildcard = WILDCARD in wanted or (self.type_url in WILDCARD_TYPES and not self._named)
         wanted.discard(WILDCARD)
         added = wanted - self.names
         gone = self.names - wanted
         self.names = wanted
-        self.forced |= added
+        self.forced = (self.forced | added) - gone
         if not self.wildcard:
-            self._forget(gone | (set(self.known) - wanted))
+            self._forget(gone | ({*self.known, *self.rejected, *self.unsure} - wanted))
         if first:
+            self._came_with_more = self.full_state and bool(request.version)
             self.owes_first_answer = self.full_state and (self.wildcard or bool(wanted))
         if answer is not None and not added and not gone:
             return answer
@@ -216,6 +219,7 @@ class Subscription:
                 self.rejected.pop(name, None)
                 self.accepted.pop(name, None)
                 self.forced.discard(name)
+                self.unsure.discard(name)
 
     def _answered(self, request: Request) -> Literal["ack", "nack"] | None:
         """Settle the pending response if the request answers it."""
@@ -231,6 +235,7 @@ class Subscription:
             self.known.pop(name, None)
             self.rejected.pop(name, None)
             self.accepted.pop(name, None)
+            self.unsure.discard(name)
         if request.error is not None:
             self._rejected(pending, request.error)
             return "nack"
@@ -239,6 +244,7 @@ class Subscription:
             if self.wildcard or one.name in self.names:
                 self.known[one.name] = one.version
                 self.rejected.pop(one.name, None)
+                self.unsure.discard(one.name)
                 if self.full_state:
                     self.accepted[one.name] = one
         return "ack"
@@ -246,9 +252,19 @@ class Subscription:
     def _rejected(self, pending: Response, error: str) -> None:
         """Park what the client refused: those that its message names, or else all news of the response."""
         self.last_error, self.nacks = error, self.nacks + 1
-        named = [one for one in pending.news if _names(error, one.name)]
-        for one in named or pending.news:
-            self.rejected[one.name] = one.version
+        refused = [one for one in pending.news if _names(error, one.name)] or list(pending.news)
+        for one in pending.news:
+            if not self.wants(one.name):
+                continue
+            if one in refused:
+                self.rejected[one.name] = one.version
+            else:
+                self.known.pop(one.name, None)  # it may have the new version now, or still the old one
+            if one not in refused or self._came_with_more:
+                self.unsure.add(one.name)
+                if self.full_state:
+                    # Left out of the next response, what the client may have would be deleted.
+                    self.accepted.setdefault(one.name, one)
 
     # -- what the server says -----------------------------------------------------------------------------------------
 
@@ -280,9 +296,12 @@ class Subscription:
             if one is not None:
                 if self.lacks(one):
                     send.append(one)
-            elif name in self.forced:
+            elif name in self.forced and name not in self.accepted:
                 missing.append(name)
-        removed = [name for name in self.known if name not in resources and name not in self.forced]
+        held = self.known.keys() | self.unsure if self.unsure else self.known
+        removed = [
+            name for name in held if name not in resources and (name not in self.forced or name in self.accepted)
+        ]
         if not send and not removed and not missing:
             self._settled = resources
             return NO_CHANGES
@@ -307,8 +326,10 @@ class Subscription:
             removed=changes.removed,
             missing=changes.missing,
         )
-        self.forced.difference_update(one.name for one in news)
-        self.forced.difference_update(changes.missing)
+        for one in news:
+            self.forced.discard(one.name)
+            self.rejected.pop(one.name, None)
+        self.forced.difference_update(changes.missing, changes.removed)
         self.owes_first_answer = False
         self.last_version = response.version
         self.pending = response

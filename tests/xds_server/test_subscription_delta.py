@@ -306,3 +306,23 @@ def test_an_error_after_the_ack_is_kept_for_the_operator() -> None:
 
     assert client.server.last_error == "late"
     assert answer(client.server, by_name(A)) is None
+
+
+def test_what_a_client_took_from_a_response_that_it_refused_is_not_known() -> None:
+    """Envoy takes the good resources of a refused response: going back to the old version must be sent."""
+    client = Delta(CDS)
+    client.ack(answer(client.server, by_name(CA)))
+    client.nack(answer(client.server, by_name(CA2, cds("bad"))), "Cluster bad: no")
+
+    assert names(answer(client.server, by_name(CA))) == ["A"]
+
+
+def test_what_a_client_took_from_a_response_that_it_refused_is_removed() -> None:
+    """The same when the whole change is taken back."""
+    client = Delta(CDS)
+    client.ack(answer(client.server, {}))
+    client.nack(answer(client.server, by_name(CA, cds("bad"))), "Cluster bad: no")
+    response = answer(client.server, {})
+
+    assert response is not None
+    assert response.removed == ("A",)

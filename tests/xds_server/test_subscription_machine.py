@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from tests.xds_server.small_world import cds, eds, world
 from tests.xds_server.wires import Link, content_of, delta_request, sotw_request
@@ -21,7 +21,13 @@ from xds_server.snapshot import WILDCARD_TYPES, Snapshot
 from xds_server.subscription import Transport
 
 NAMES = ("a", "b", "c", "d")
+verdicts = st.sampled_from(["ack", "ack", "nack", "nack by name"])
 name_sets = st.sets(st.sampled_from(NAMES), min_size=1, max_size=3).map(sorted)
+first_names = st.one_of(st.just([]), name_sets)
+
+
+# Without the explain phase: it takes minutes on a state machine.
+MACHINE = settings(max_examples=120, stateful_step_count=30, phases=[Phase.generate, Phase.shrink])
 
 
 class AnyClient(RuleBasedStateMachine):
@@ -53,7 +59,10 @@ class AnyClient(RuleBasedStateMachine):
         self.asked: set[str] = set()  # owed whatever the client holds
         self.owes_first = False
         self.refused = {}
-        self.sent_first = False
+        self.acked: dict[str, bytes] = {}  # on this stream, or said at its start
+        self.deleted: set[str] = set()  # since they were sent last
+        self.unsure: set[str] = set()  # in a response that was refused for others
+        self.dropped: set[str] = set()  # by the client, while the server does not know yet
 
     @property
     def everything(self) -> list[Any]:
@@ -77,7 +86,6 @@ class AnyClient(RuleBasedStateMachine):
             request = sotw_request(self.type_url, names, nonce=nonce, version=self.version, error=error)
         else:
             request = delta_request(self.type_url, more=list(more), less=list(less), nonce=nonce, error=error)
-        self.sent_first = True
         self.link.up.append(request)
 
     # -- the world ----------------------------------------------------------------------------------------------------
@@ -90,6 +98,7 @@ class AnyClient(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES))
     def delete(self, name: str) -> None:
         self.contents.pop(name, None)
+        self.deleted.add(name)
         self._publish()
 
     def _publish(self) -> None:
@@ -98,44 +107,50 @@ class AnyClient(RuleBasedStateMachine):
 
     # -- the client ---------------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: not self.sent_first)
-    @rule(names=st.one_of(st.just([]), name_sets), star=st.booleans())
-    def first_request(self, names: list[str], star: bool) -> None:
-        """Open the stream, fresh or with what an earlier one brought."""
+    @initialize(names=first_names, star=st.booleans(), contents=st.dictionaries(st.sampled_from(NAMES), st.just(1)))
+    def first_request(self, names: list[str], star: bool, contents: dict[str, int]) -> None:
+        """Open the first stream, in a world that is there already."""
+        self.contents = dict(contents)
+        self._publish()
+        self._ask_first(names, star=star)
+
+    def _ask_first(self, names: list[str], *, star: bool) -> None:
         self.wanted = set(names)
         is_wild = self.type_url in WILDCARD_TYPES
         self.wildcard = is_wild and (star or not names)
         explicit = [*names, *(["*"] if star and is_wild else [])]
         self.had_names = bool(explicit)
         self._drop_what_is_not_mine()
+        self.came_with_more = self.is_full and bool(self.version)
         if self.transport == "sotw":
             self._send(nonce="")
-            return
-        self.link.up.append(delta_request(self.type_url, more=explicit, has=self.versions))
-        self.sent_first = True
+        else:
+            self.acked = dict(self.holds)
+            self.link.up.append(delta_request(self.type_url, more=explicit, has=self.versions))
 
     def _drop_what_is_not_mine(self) -> None:
         for name in [name for name in self.holds if not self._is_mine(name)]:
-            self.holds.pop(name)
-            self.versions.pop(name, None)
+            self._forget(name)
+            self.dropped.add(name)
+            self.version = ""  # it does not speak of what the client has any more
 
-    @precondition(lambda self: self.sent_first)
     @rule(names=name_sets)
     def subscribe(self, names: list[str]) -> None:
         self.wanted |= set(names)
         self.had_names = True
         self._send(more=names, nonce=self.nonces[-1] if self.transport == "sotw" else "")
 
-    @precondition(lambda self: self.sent_first)
     @rule(names=name_sets)
     def unsubscribe(self, names: list[str]) -> None:
         self.wanted -= set(names)
         self._drop_what_is_not_mine()
         self._send(less=names, nonce=self.nonces[-1] if self.transport == "sotw" else "")
 
-    @precondition(lambda self: self.sent_first and self.type_url in WILDCARD_TYPES)
+    @precondition(lambda self: self.type_url in WILDCARD_TYPES)
     @rule(on=st.booleans())
     def star(self, on: bool) -> None:
+        if self.transport == "sotw" and not on and not self.had_names:
+            return  # state of the world has no words for it: naming nothing is the wildcard
         self.wildcard = on
         self.had_names = True
         self._drop_what_is_not_mine()
@@ -154,7 +169,7 @@ class AnyClient(RuleBasedStateMachine):
             self._send(more=names, nonce=nonce)
 
     @precondition(lambda self: self.link.down)
-    @rule(verdict=st.sampled_from(["ack", "ack", "ack", "nack", "nack by name"]))
+    @rule(verdict=verdicts)
     def client_reads(self, verdict: str) -> None:
         response, news = self.link.down.popleft()
         self.nonces.append(response.nonce)
@@ -164,8 +179,7 @@ class AnyClient(RuleBasedStateMachine):
         else:
             gone = set(self.holds) - set(bodies) if self.is_full else set()
         for name in gone:
-            self.holds.pop(name, None)
-            self.versions.pop(name, None)
+            self._forget(name)
         bad = sorted(news & set(bodies))
         if verdict == "ack" or not bad:
             self._accept(response, bodies)
@@ -173,22 +187,42 @@ class AnyClient(RuleBasedStateMachine):
             return
         refused = bad[:1] if verdict == "nack by name" else bad
         self._send(nonce=response.nonce, error=f"{refused[0]} is bad" if verdict == "nack by name" else "?")
+        self.unsure |= set(bad) - set(refused)
         self.refused.update({name: bodies[name] for name in refused})
+
+    def _forget(self, name: str) -> None:
+        for memory in (self.holds, self.versions, self.acked):
+            memory.pop(name, None)
 
     def _accept(self, response: Any, bodies: dict[str, bytes]) -> None:
         if self.transport == "sotw":
-            self.version = response.version_info
+            is_whole = all(self._is_mine(name) for name in bodies)
+            self.version = response.version_info if is_whole else ""
         for name, body in bodies.items():
             if self._is_mine(name):
-                self.holds[name] = body
+                self.holds[name] = self.acked[name] = body
                 self.refused.pop(name, None)
         if self.transport == "delta":
             self.versions.update({one.name: one.version for one in response.resources if self._is_mine(one.name)})
 
-    @rule()
-    def reconnect(self) -> None:
+    @precondition(lambda self: len(self.nonces) > 3)
+    @rule(names=first_names, star=st.booleans(), same=st.booleans())
+    def reconnect(self, names: list[str], star: bool, same: bool) -> None:
         """The stream breaks with all that was on its way; the client comes again with what it has."""
         self._connect()
+        if not same:
+            self.version = ""
+        self._ask_first(sorted(self.wanted) if same else names, star=self.wildcard if same else star)
+
+    @rule(verdict=verdicts, rounds=st.integers(1, 3))
+    def exchange(self, verdict: str, rounds: int) -> None:
+        """Let what is on its way through, a few times over."""
+        for _ in range(rounds):
+            while self.link.up:
+                self.server_reads()
+            self.server_writes()
+            if self.link.down:
+                self.client_reads(verdict)
 
     # -- the server ---------------------------------------------------------------------------------------------------
 
@@ -199,16 +233,20 @@ class AnyClient(RuleBasedStateMachine):
         nonce_is_newest = newest is None or self.link.up[0].response_nonce == newest.last_nonce
         request = self.link.server_reads(self.snapshot, self.everything)
         first, self.started = not self.started, True
+        if not self.link.up:
+            self.dropped.clear()
         if self.transport == "sotw":
+            self.read_had_names = self.read_had_names or bool(request.resource_names)
             if first or nonce_is_newest:
                 self._server_read_list(set(request.resource_names), first=first)
         else:
             self._server_read_delta(request, first=first)
 
     def _server_read_list(self, listed: set[str], *, first: bool) -> None:
-        self.read_had_names = self.read_had_names or bool(listed)
         legacy = not self.read_had_names and self.type_url in WILDCARD_TYPES
-        self.read_wildcard = legacy or "*" in listed
+        was_wildcard, self.read_wildcard = self.read_wildcard, legacy or "*" in listed
+        if self.read_wildcard and not was_wildcard:
+            self.refused = {name: body for name, body in self.refused.items() if name in self.read_names}
         listed.discard("*")
         self.asked |= listed - self.read_names
         self.asked &= listed
@@ -224,6 +262,8 @@ class AnyClient(RuleBasedStateMachine):
         if "*" in more:
             if self.read_wildcard:
                 self.asked |= set(NAMES)  # what it covers is provided again
+            else:
+                self.refused = {name: body for name, body in self.refused.items() if name in self.read_names}
             self.read_wildcard = True
         self.asked |= more - {"*"} - (set(request.initial_resource_versions) if first else set())
         self.read_names |= more - {"*"}
@@ -251,21 +291,28 @@ class AnyClient(RuleBasedStateMachine):
     def _necessary(self, response: Any) -> set[str]:
         """Return the names that are news to the client; fail if the response is of no use to anyone."""
         bodies = content_of(response)
+        owed = self.asked | (set() if self.transport == "delta" or self.is_full else self.deleted)
         news = {
             name
             for name, body in bodies.items()
-            if name in self.asked or (self.holds.get(name) != body and self.refused.get(name) != body)
+            if name in owed or (self.acked.get(name) != body and self.refused.get(name) != body)
         }
         removed = set(response.removed_resources) if self.transport == "delta" else set()
         if self.is_full:
-            removed = set(self.holds) - set(bodies)
+            maybe = set(self.refused) if self.came_with_more else set()
+            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies)
         errors = set() if self.transport == "delta" else {one.resource_name.name for one in response.resource_errors}
-        of_use = news | (removed & (self.asked | set(self.holds))) | (errors & self.asked)
+        assert not errors & set(bodies), f"a resource and an error: {response}"
+        theirs = self.asked | set(self.holds) | self.dropped | self.unsure | set(self.refused)
+        of_use = news | (removed & theirs) | (errors & self.asked)
         assert of_use or self.owes_first, f"needless: {response}"
         if not self.is_full:
             assert news == set(bodies), f"needless resources {set(bodies) - news} in {response}"
-        for name in set(bodies) | removed | errors:
-            self.asked.discard(name)
+        told = set(bodies) | removed | errors
+        for name in news | removed | errors:
+            self.refused.pop(name, None)
+        self.asked -= told
+        self.deleted -= told
         self.owes_first = False
         return news
 
@@ -273,8 +320,6 @@ class AnyClient(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything through, ACK all: the client has what the server has for it, but for what it refused."""
-        if not self.sent_first:
-            return
         for _ in range(60):
             while self.link.up:
                 self.server_reads()
@@ -297,4 +342,4 @@ def test_any_client_converges_and_hears_nothing_needless(transport: Transport, t
     """Subscribe, unsubscribe, ACK, NACK, stale, reconnect, set, delete, in any order."""
     machine = type("Machine", (AnyClient,), {"transport": transport, "type_url": type_url})
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=150, stateful_step_count=40))
+    run_state_machine_as_test(machine, settings=MACHINE)

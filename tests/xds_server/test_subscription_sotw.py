@@ -317,3 +317,53 @@ def test_a_refused_new_version_leaves_the_old_one_in_the_whole_state() -> None:
         if later
         else False
     )
+
+
+def test_a_reconnected_client_does_not_lose_what_it_refuses() -> None:
+    """It may hold an older version of a refused cluster: a response that left the cluster out would delete that."""
+    client = Sotw(CDS, version="of an earlier stream")
+    client.nack(answer(client.server, by_name(CA2, CB)), "Cluster A is bad")
+
+    assert names(answer(client.server, by_name(CA2, CB))) == ["A", "B"]
+
+
+def test_a_reconnected_client_is_told_that_what_it_refused_is_gone() -> None:
+    """The older version that it may hold must go too."""
+    client = Sotw(CDS, version="of an earlier stream")
+    client.nack(answer(client.server, by_name(CA2)))
+    assert answer(client.server, by_name(CA2)) is None
+    response = answer(client.server, {})
+
+    assert response is not None
+    assert response.resources == ()
+
+
+def test_a_new_client_is_not_told_that_what_it_refused_is_gone() -> None:
+    """It never had any version of it."""
+    client = Sotw(CDS)
+    client.nack(answer(client.server, by_name(CA)))
+
+    assert answer(client.server, {}) is None
+
+
+def test_a_name_in_a_stale_request_ends_the_legacy_wildcard() -> None:
+    """The client has named something, though the server had to ignore the request: naming nothing now means none."""
+    client = Sotw(CDS)
+    response = answer(client.server, by_name(CA))
+    assert client.ask("A", nonce="") == "stale"
+    client.wanted = ()
+    client.ack(response)
+
+    assert answer(client.server, by_name(CA2)) is None
+
+
+def test_a_named_cluster_that_is_gone_is_removed_in_order() -> None:
+    """It is not reported as missing in a response that still repeats it."""
+    client = Sotw(CDS)
+    client.ack(answer(client.server, by_name(CA)))
+    client.ask("*", "A")
+    changes = client.server.changes({})
+
+    assert (changes.missing, changes.removed) == ((), ("A",))
+    response = client.server.begin(changes)
+    assert response.resources == ()
