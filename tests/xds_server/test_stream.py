@@ -170,11 +170,15 @@ def test_endpoints_that_followed_their_cluster_are_not_sent_twice() -> None:
     assert client.hears() is None
 
 
-def test_endpoints_of_a_refused_cluster_are_not_sent_again() -> None:
-    """The client keeps the cluster that it has, warm."""
+def test_endpoints_follow_a_changed_cluster_before_its_ack() -> None:
+    """Envoy holds the ACK of clusters on an aggregated stream back until all of them are warm."""
     client = _connected()
     client.snapshot = world(*WHOLE.all(), cds("A", "2"))
-    client.takes(CDS, error="no")
+    response = client.hears()
+    assert response is not None
+    assert response.type_url == CDS
+    assert client.takes(EDS) == ["A"]
+    client.says(CDS, nonce=response.nonce)
 
     assert client.hears() is None
 
@@ -244,6 +248,7 @@ def test_converged_means_accepted() -> None:
     client.snapshot = newer
     assert not client.stream.converged(newer)
     client.takes(CDS, error="no")
+    client.takes(EDS)
 
     assert not client.stream.converged(newer)
     assert client.stream.converged(WHOLE)
