@@ -25,7 +25,6 @@ from xds_server.store import Client, Store
 from xds_server.stream import Stream
 from xds_server.subscription import Response
 
-PATHS = {"clusters": CDS, "endpoints": EDS, "listeners": LDS, "routes": RDS}
 # A proxy that polled each n seconds and is silent for 3 n has dropped the subscription, or is gone.
 MISSED_POLLS, SHORTEST_SILENCE_S, FIRST_SILENCE_S = 3.0, 2.0, 60.0
 LARGEST_BODY = 4 * 1024 * 1024
@@ -60,7 +59,12 @@ class RestDiscovery:
 
     def routes(self) -> list[web.RouteDef]:
         """Return the four routes; the root mounts them."""
-        return [web.post(f"/v3/discovery:{name}", partial(self._answer, type_url)) for name, type_url in PATHS.items()]
+        return [
+            web.post("/v3/discovery:clusters", partial(self._answer, CDS)),
+            web.post("/v3/discovery:endpoints", partial(self._answer, EDS)),
+            web.post("/v3/discovery:listeners", partial(self._answer, LDS)),
+            web.post("/v3/discovery:routes", partial(self._answer, RDS)),
+        ]
 
     async def _answer(self, type_url: str, request: web.Request) -> web.Response:
         try:
