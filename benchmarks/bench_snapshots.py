@@ -74,7 +74,8 @@ def splice_against_objects(topology: Topology, *, endpoints: int = 1000) -> None
     members = list(topology.container_by_name.values())[:endpoints]
     pairs = [(member, 1 + i % 100) for i, member in enumerate(members)]
     frame = EndpointFrame(topology, members, 8080)
-    weighted = [(frame.position[member.name], weight) for member, weight in pairs]
+    by_name = {member.name: weight for member, weight in pairs}
+    weighted = [by_name[name] for name in frame.names]
     assert frame.assignment("c", weighted)[0] == from_objects(topology, "c", 8080, pairs)
     spliced = best(lambda: frame.assignment("c", weighted))
     built = best(lambda: from_objects(topology, "c", 8080, pairs))

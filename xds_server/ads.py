@@ -199,9 +199,12 @@ class DiscoveryService:
 
     async def _until_dirty(self, stream: Stream) -> None:
         limit_s = stream.wake_in_s(now_s=time.time(), hold_limit_s=self.settings.hold_limit_s)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(limit_s):
-                await stream.dirty.wait()
+        if limit_s is None:
+            await stream.dirty.wait()
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit_s):
+                    await stream.dirty.wait()
         stream.dirty.clear()
 
     def _oversized(self, type_url: str, name: str) -> None:

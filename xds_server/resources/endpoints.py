@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby, pairwise
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mesh.topology import Container, Topology
 from xds_server.resources.wire import field, number_field, text_field, varint
@@ -21,22 +25,32 @@ _LB_ENDPOINT_ENDPOINT, _LB_ENDPOINT_WEIGHT = 1, 4
 _ENDPOINT_ADDRESS, _ADDRESS_SOCKET, _SOCKET_ADDRESS, _SOCKET_PORT = 1, 1, 2, 3
 
 
-def integer_weights(shares: Sequence[float]) -> list[int]:
-    """Return positive integer weights in the ratio of ``shares`` (each > 0); the largest becomes ``HEAVIEST``.
+def integer_weights(fractions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return integer weights in the ratio of each row's shares: the largest becomes ``HEAVIEST``, the least is 1.
 
-    >>> integer_weights([0.5, 0.25])
-    [10000, 5000]
+    Shape ``(clients, endpoints)`` in and out; a share of 0 has the weight 0, which stands for "not used".
+
+    >>> integer_weights(np.array([[0.5, 0.25, 0.0]])).tolist()
+    [[10000, 5000, 0]]
     """
-    if not shares:
-        return []
-    scale = HEAVIEST / max(shares)
-    return [max(1, round(share * scale)) for share in shares]
+    if not fractions.size:
+        return np.zeros(fractions.shape, dtype=np.int64)
+    largest = fractions.max(axis=1, keepdims=True)
+    scaled = np.rint(fractions * (HEAVIEST / np.where(largest > 0.0, largest, 1.0))).astype(np.int64)
+    return np.where(fractions > 0.0, np.maximum(scaled, 1), 0)
 
 
 class EndpointFrame:
     """The endpoints of one service port, serialised but for their weights; made once for all clients of a topology.
 
     Endpoints are grouped by node (region, zone, sub_zone = node), in the order of node and name.
+
+    Attributes
+    ----------
+    names, position:
+        The endpoints in that order, and where each stands.
+    nodes, bounds, group_of:
+        The node of each group, its first and behind-last position, and each endpoint's group.
     """
 
     def __init__(self, topology: Topology, containers: Sequence[Container], port: int) -> None:
@@ -46,23 +60,28 @@ class EndpointFrame:
         # A weight takes 4 bytes below 128 and 5 up to 16,383: the length in front of each endpoint is one of two.
         self._light = [b"\x12" + varint(len(body) + 4) + body for body in bodies]
         self._heavy = [b"\x12" + varint(len(body) + 5) + body for body in bodies]
-        names = list(dict.fromkeys(container.node for container in ordered))
-        self._group = [names.index(container.node) for container in ordered]
-        nodes = [topology.node_by_name[name] for name in names]
+        self.names = [container.name for container in ordered]
+        self.nodes = list(dict.fromkeys(container.node for container in ordered))
+        self.group_of = [self.nodes.index(container.node) for container in ordered]
+        starts = [self.group_of.index(group) for group in range(len(self.nodes))] + [len(ordered)]
+        self.bounds = list(pairwise(starts))
+        nodes = [topology.node_by_name[name] for name in self.nodes]
         self._used = [_locality(node.region, node.zone, node.name) for node in nodes]
         self._standby = [_locality(node.region, node.zone, f"{node.name}/{STANDBY}") for node in nodes]
 
     def assignment(
-        self, cluster: str, weighted: Sequence[tuple[int, int]], standbys: Sequence[int] = ()
+        self, cluster: str, weights: Sequence[int], standbys: Sequence[int] = (), *, groups: Sequence[int] | None = None
     ) -> tuple[bytes, Load]:
         """Return a serialised ClusterLoadAssignment and what its weights come to.
 
         Parameters
         ----------
-        weighted:
-            (position, weight) of the endpoints at priority 0; weights from 1 to ``HEAVIEST``.
+        weights:
+            One for each endpoint, by position: 1 to ``HEAVIEST`` at priority 0, 0 for one that is not used.
         standbys:
-            Positions of the endpoints at priority 1 (0 where nothing is weighted).
+            Positions of the endpoints at priority 1 (0 where nothing is used).
+        groups:
+            The groups (nodes) to take from ``weights``; None takes all.
 
         Notes
         -----
@@ -70,28 +89,32 @@ class EndpointFrame:
         that only changes priority, but replaces it when its locality changes; so an endpoint that became a standby
         gives its connections up as soon as they are idle.
 
-        Cost: O(M log M) for M endpoints, well below 1 µs each.
+        Cost: O(M) for M endpoints, a fraction of 1 µs each.
         """
         parts = [text_field(_CLA_CLUSTER_NAME, cluster)]
-        self._add_groups(parts, sorted(weighted), self._used, b"")
-        tail = _PRIORITY_1 if weighted else b""
-        self._add_groups(parts, [(position, 1) for position in sorted(standbys)], self._standby, tail)
-        weights = [weight for _, weight in weighted] or [1] * len(standbys)
-        if not weights:
-            return b"".join(parts), Load(0, 0, 0, 0)
-        return b"".join(parts), Load(len(weights), min(weights), max(weights), sum(weights))
-
-    def _add_groups(
-        self, parts: list[bytes], pairs: Sequence[tuple[int, int]], localities: Sequence[bytes], tail: bytes
-    ) -> None:
-        light, heavy, group = self._light, self._heavy, self._group
-        members: list[bytes] = []
-        for i, (position, weight) in enumerate(pairs):
-            members.append((light[position] if weight < 128 else heavy[position]) + _WEIGHTS[weight])
-            if i + 1 == len(pairs) or group[pairs[i + 1][0]] != group[position]:
-                body = localities[group[position]] + b"".join(members) + tail
+        light, heavy = self._light, self._heavy
+        used: list[int] = []
+        for group in range(len(self.bounds)) if groups is None else groups:
+            first, last = self.bounds[group]
+            chosen = [
+                (light[p] if weights[p] < 128 else heavy[p]) + _WEIGHTS[weights[p]]
+                for p in range(first, last)
+                if weights[p]
+            ]
+            if chosen:
+                body = self._used[group] + b"".join(chosen)
                 parts += (b"\x12", varint(len(body)), body)
-                members.clear()
+                used += [weight for weight in weights[first:last] if weight]
+        self._add_standbys(parts, standbys, _PRIORITY_1 if used else b"")
+        used = used or [1] * len(standbys)
+        if not used:
+            return b"".join(parts), Load(0, 0, 0, 0)
+        return b"".join(parts), Load(len(used), min(used), max(used), sum(used))
+
+    def _add_standbys(self, parts: list[bytes], standbys: Sequence[int], tail: bytes) -> None:
+        for group, positions in groupby(sorted(standbys), key=self.group_of.__getitem__):
+            body = self._standby[group] + b"".join(self._light[p] + _WEIGHTS[1] for p in positions) + tail
+            parts += (b"\x12", varint(len(body)), body)
 
 
 @lru_cache(maxsize=65536)

@@ -9,7 +9,7 @@ from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from google.protobuf import any_pb2, duration_pb2, wrappers_pb2
 
-from mesh.topology import Port, Service
+from mesh.topology import Port, Service, ServiceName
 from xds_server.resources.names import OUTBOUND_ROUTES, host_name
 from xds_server.resources.wire import field, number_field, text_field, wrapped_number_field
 
@@ -31,12 +31,18 @@ def virtual_host_bytes(
     No timeout, and retries only of what never reached an app: connect failures, refused streams, resets before the
     request was sent, and a server sidecar's own word that its app could not be reached.
     """
-    domains = tuple(domains_of(service, port, same_namespace=same_namespace))
-    return _virtual_host(f"{host_name(service.name)}:{port.number}", domains, tuple(clusters))
+    first = next(candidate for candidate in service.ports if candidate.protocol != "tcp")
+    return _virtual_host(service.name, port.number, port is first, same_namespace, tuple(clusters))
 
 
-@lru_cache(maxsize=16384)
-def _virtual_host(name: str, domains: tuple[str, ...], clusters: tuple[tuple[str, int], ...]) -> bytes:
+@lru_cache(maxsize=65536)
+def _virtual_host(
+    service: ServiceName,
+    port: int,
+    is_first: bool,  # positional, for the cache's key; so is the next
+    same_namespace: bool,
+    clusters: tuple[tuple[str, int], ...],
+) -> bytes:
     """Return the bytes; cached, since clients of one service often split alike, and with endpoint weights always do."""
     if len(clusters) == 1:
         target = text_field(_ACTION_CLUSTER, clusters[0][0])
@@ -47,18 +53,18 @@ def _virtual_host(name: str, domains: tuple[str, ...], clusters: tuple[tuple[str
         )
         target = field(_ACTION_WEIGHTED, b"".join(split))
     route = _match() + field(_ROUTE_ACTION, target + _action_defaults()) + text_field(_ROUTE_NAME, "default")
+    domains = domains_of(service, port, is_first=is_first, same_namespace=same_namespace)
     hosts = b"".join(text_field(_HOST_DOMAINS, domain) for domain in domains)
-    return text_field(_HOST_NAME, name) + hosts + field(_HOST_ROUTES, route)
+    return text_field(_HOST_NAME, f"{host_name(service)}:{port}") + hosts + field(_HOST_ROUTES, route)
 
 
-def domains_of(service: Service, port: Port, *, same_namespace: bool) -> list[str]:
+def domains_of(service: ServiceName, port: int, *, is_first: bool, same_namespace: bool) -> list[str]:
     """Return the authorities that lead to this port; those without a number lead to the first HTTP port."""
-    first = next(candidate for candidate in service.ports if candidate.protocol != "tcp")
-    hosts = [host_name(service.name), service.name, service.name + ".svc"]
+    hosts = [host_name(service), service, service + ".svc"]
     if same_namespace:
-        hosts.append(service.short_name)
-    with_port = [f"{host}:{port.number}" for host in hosts]
-    return [*hosts, *with_port] if port is first else with_port
+        hosts.append(service.rsplit(".", 1)[0])
+    with_port = [f"{host}:{port}" for host in hosts]
+    return [*hosts, *with_port] if is_first else with_port
 
 
 def route_configuration_bytes(virtual_hosts: Iterable[bytes]) -> bytes:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+
+import numpy as np
 
 from mesh.listeners import tcp_outbound
 from mesh.plan import ServicePlan
@@ -41,86 +43,107 @@ class Way:
     service: Service
     port: Port
     frame: EndpointFrame
-    spares: dict[str, tuple[tuple[ContainerName, ...], tuple[int, ...]]]
+    spares: dict[str, tuple[tuple[bool, ...], tuple[int, ...]]]
     transport: Transport = "delta"
 
     def cluster(self, tier: Tier | None = None) -> str:
         return outbound_cluster(self.service.name, self.port.number, tier=tier)
 
 
+class PlannedWeights:
+    """A service plan's shares as integer weights, in the order of a frame; made once for all clients."""
+
+    def __init__(self, plan: ServicePlan, frame: EndpointFrame) -> None:
+        self.plan = plan
+        known = [(j, frame.position[name]) for j, name in enumerate(plan.shares.endpoints) if name in frame.position]
+        columns, positions = [j for j, _ in known], [position for _, position in known]
+        self._fractions = np.zeros((len(plan.shares.clients), len(frame.names)))
+        self._fractions[:, positions] = plan.shares.fractions[:, columns]
+        self._weights = integer_weights(self._fractions)
+        self._row_of = {client: i for i, client in enumerate(plan.shares.clients)}
+
+    def row(self, client: ContainerName) -> list[int]:
+        """Return a client's weights by position; all 0 for one that the plan does not know."""
+        i = self._row_of.get(client)
+        row: list[int] = self._weights[i].tolist() if i is not None else [0] * self._weights.shape[1]
+        return row
+
+    def part(self, client: ContainerName, first: int, last: int) -> float:
+        """Return a client's share to the endpoints from position ``first`` to before ``last``."""
+        return float(self._fractions[self._row_of[client], first:last].sum())
+
+
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """The endpoints behind one cluster, with the client's share to each, and the cluster's part of the whole."""
+    """The endpoints behind one cluster: of which groups of the frame, and the client's share to them."""
 
     cluster: str
-    names: tuple[ContainerName, ...]
-    shares: tuple[float, ...]
+    groups: tuple[int, ...]
+    part: float
 
 
-def service_piece(way: Way, plan: ServicePlan | None) -> ServicePiece:
+def service_piece(way: Way, planned: PlannedWeights | None) -> ServicePiece:
     """Return the part of a client's configuration that leads to one port of a service.
 
     Without a plan (not managed, observed only, or no endpoints): all endpoints, equal weights, one cluster.
     """
-    row = _row(way, plan)
-    if plan is None or not row:
+    plan = planned.plan if planned is not None else None
+    if planned is None or plan is None or not plan.applied or plan.programming == "istio-native":
+        return _plain(way)
+    row = planned.row(way.client.name)
+    if not any(row):  # a client that came after the plan was made, or one without an endpoint left
         return _plain(way)
     if plan.programming == "weighted-clusters" and way.port.protocol != "tcp":
-        return _piece(way, _tiers(way, row))
-    return _piece(way, [_Group(way.cluster(), tuple(row), tuple(row.values()))])
-
-
-def _row(way: Way, plan: ServicePlan | None) -> dict[ContainerName, float]:
-    if plan is None or not plan.applied or plan.programming == "istio-native":
-        return {}
-    try:
-        row = plan.shares.row(way.client.name)
-    except KeyError:  # a client that came after the plan was made
-        return {}
-    known = way.frame.position
-    return row if row.keys() <= known.keys() else {name: share for name, share in row.items() if name in known}
+        return _piece(way, row, _tiers(way, row, planned))
+    return _piece(way, row, [_Group(way.cluster(), tuple(range(len(way.frame.nodes))), 1.0)])
 
 
 def _plain(way: Way) -> ServicePiece:
     name = way.cluster()
-    body, load = way.frame.assignment(name, [(position, 1) for position in way.frame.position.values()])
+    body, load = way.frame.assignment(name, [1] * len(way.frame.names))
     # The source may say that a service has no endpoints; a plan may not take a client's last one away.
     assignment = resource(EDS, name, body, may_be_empty=not way.service.containers, load=load)
     return _with_way_in(way, [_cluster(way, name, managed=False), assignment], [(name, 1)])
 
 
-def _tiers(way: Way, row: Mapping[ContainerName, float]) -> list[_Group]:
-    by_tier: dict[Tier, dict[ContainerName, float]] = {}
-    containers = way.topology.container_by_name
-    for name, share in row.items():
-        tier = tier_of(way.topology.distance(way.client.node, containers[name].node))
-        by_tier.setdefault(tier, {})[name] = share
-    return [
-        _Group(way.cluster(tier), tuple(by_tier[tier]), tuple(by_tier[tier].values()))
-        for tier in TIERS
-        if tier in by_tier
-    ]
+def _tiers(way: Way, row: Sequence[int], planned: PlannedWeights) -> list[_Group]:
+    by_tier: dict[Tier, list[int]] = {}
+    for group, node in enumerate(way.frame.nodes):
+        first, last = way.frame.bounds[group]
+        if any(row[first:last]):
+            by_tier.setdefault(tier_of(way.topology.distance(way.client.node, node)), []).append(group)
+    found = []
+    for tier in TIERS:
+        if tier in by_tier:
+            parts = (planned.part(way.client.name, *way.frame.bounds[group]) for group in by_tier[tier])
+            found.append(_Group(way.cluster(tier), tuple(by_tier[tier]), sum(parts)))
+    return found
 
 
-def _piece(way: Way, groups: Sequence[_Group]) -> ServicePiece:
+def _piece(way: Way, row: list[int], groups: Sequence[_Group]) -> ServicePiece:
     resources = []
     for group in groups:
         resources.append(_cluster(way, group.cluster, managed=True))
-        position = way.frame.position
-        weights = integer_weights(group.shares)
-        weighted = [(position[name], weight) for name, weight in zip(group.names, weights, strict=True)]
-        body, load = way.frame.assignment(group.cluster, weighted, _spares(way, group))
+        spares = _spares(way, row, group)
+        body, load = way.frame.assignment(group.cluster, row, spares, groups=group.groups)
         resources.append(resource(EDS, group.cluster, body, load=load))
-    split = [(group.cluster, max(1, round(sum(group.shares) * HEAVIEST))) for group in groups]
+    split = [(group.cluster, max(1, round(group.part * HEAVIEST))) for group in groups]
     return _with_way_in(way, resources, split)
 
 
-def _spares(way: Way, group: _Group) -> tuple[int, ...]:
+def _spares(way: Way, row: Sequence[int], group: _Group) -> tuple[int, ...]:
+    frame = way.frame
+    used = (
+        tuple(weight > 0 and frame.group_of[position] in group.groups for position, weight in enumerate(row))
+        if len(group.groups) < len(frame.nodes)
+        else tuple(weight > 0 for weight in row)
+    )
     known = way.spares.get(group.cluster)
-    if known is None or known[0] != group.names:
-        used = [way.topology.container_by_name[name] for name in group.names]
-        chosen = standbys(way.topology, way.client, way.service.containers, used=used)
-        known = (group.names, tuple(way.frame.position[container.name] for container in chosen))
+    if known is None or known[0] != used:
+        containers = way.topology.container_by_name
+        taken = [containers[name] for name, is_used in zip(frame.names, used, strict=True) if is_used]
+        chosen = standbys(way.topology, way.client, way.service.containers, used=taken)
+        known = (used, tuple(frame.position[container.name] for container in chosen))
         way.spares[group.cluster] = known
     return known[1]
 
