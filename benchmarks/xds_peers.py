@@ -283,7 +283,7 @@ async def load(port: int, count: int, refusing: int, stalled: int) -> None:
 
 
 async def _commands(known: dict[str, Callable[[str], Any]]) -> None:
-    gc.freeze()
+    gc.set_threshold(50_000, 50, 100)  # as `askew serve` has it; the same for every peer
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

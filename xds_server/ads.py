@@ -155,21 +155,34 @@ class DiscoveryService:
 
     async def _receive(self, stream: Stream, client: Client, message: object) -> None:
         snapshot = self.store.refresh(client)
-        type_url, received, answered = stream.receive(message, snapshot, client.subscriptions, now_s=time.time())
+        now_s = time.time()
+        type_url, received, answered = stream.receive(message, snapshot, client.subscriptions, now_s=now_s)
         if received == "ack":
-            client.note_ack(type_url, now_s=time.time())
+            client.note_ack(type_url, now_s=now_s)
+            if client.converged():
+                self._has_all(client)
+            else:
+                stream.dirty.set()
+        else:
+            stream.dirty.set()
         if received == "nack":
             self.store.note_refused(client.proxy, answered.news if answered else ())
             self.metrics.nacks.labels(type_url).inc()
             log.warning("%s refused %s: %s", client.proxy.id, type_url, stream.subscriptions[type_url].last_error)
-        elif received == "ack" and client.converged() and client.changed_at_s:
-            self.metrics.push_seconds.observe(time.monotonic() - client.changed_at_s)
-            client.changed_at_s = 0.0
         elif received == "stale":
             self.metrics.stale_nonces.labels(type_url).inc()
         if received in ("ack", "nack"):
             client.wake(but=stream)
         await self.store.note_settled()
+
+    def _has_all(self, client: Client) -> None:
+        """Note how long it took; nothing is left to write but heartbeats."""
+        if client.changed_at_s:
+            self.metrics.push_seconds.observe(time.monotonic() - client.changed_at_s)
+            client.changed_at_s = 0.0
+        for stream in client.streams:
+            if stream.has_heartbeats:
+                stream.dirty.set()
 
     async def _write(self, stream: Stream, client: Client, context: Context) -> None:
         while True:

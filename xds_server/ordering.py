@@ -9,7 +9,7 @@ is held for it. Source: xDS protocol, "Eventual consistency considerations".
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from xds_server.resources.names import CDS, EDS
 from xds_server.snapshot import ORDER, Resource, Snapshot
@@ -18,8 +18,7 @@ from xds_server.subscription import NO_CHANGES, Changes, Subscription
 Subscriptions = Mapping[str, Subscription]
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What a stream should do now: send ``changes`` of one type.
 
     ``held``: something waits for others of the same proxy, and should go out all the same when it has waited too long.
@@ -32,6 +31,9 @@ class Step:
 
     def __bool__(self) -> bool:
         return bool(self.type_url)
+
+
+NOTHING_TO_DO = Step()
 
 
 def next_step(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot, *, patient: bool) -> Step:
@@ -48,6 +50,8 @@ def next_step(own: Subscriptions, all_of_proxy: Sequence[Subscriptions], snapsho
     patient:
         False when something was held for too long: then it goes out all the same.
     """
+    if all(one.pending is not None or one.is_settled(snapshot.of(type_url)) for type_url, one in own.items()):
+        return NOTHING_TO_DO
     held = busy = waited = False
     for type_url in _in_order(own):
         subscription = own[type_url]

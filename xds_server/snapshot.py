@@ -1,4 +1,7 @@
-"""Resources and snapshots: what one proxy should have, as frozen values with content-hashed versions. Pure."""
+"""Resources and snapshots: what one proxy should have, as frozen values with content-hashed versions. Pure.
+
+What is made on every push is a NamedTuple: a frozen dataclass takes three times as long to make.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from types import MappingProxyType
+from typing import NamedTuple
 
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 
@@ -19,8 +23,7 @@ ORDER: tuple[str, ...] = (CDS, EDS, LDS, RDS)
 WILDCARD_TYPES = frozenset((CDS, LDS))
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(NamedTuple):
     """What an assignment's weights come to, so that they can be judged without parsing its bytes again."""
 
     endpoints: int
@@ -29,8 +32,7 @@ class Load:
     total: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resource:
+class Resource(NamedTuple):
     """One xDS resource, serialised once.
 
     Attributes

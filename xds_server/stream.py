@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xds_server.encode import DiscoveryMessage, encode, size_of, to_request
 from xds_server.errors import RefuseStreamError
@@ -70,6 +70,8 @@ class Stream:
     ) -> tuple[str, Received, Response | None]:
         """Take a request in; return its type, what it was, and the response that it answers, if any.
 
+        The caller then wakes the stream's writer, if there can be something to write.
+
         Raises RefuseStreamError if it breaks the rules.
         """
         type_url = self._type_of(message)
@@ -88,7 +90,6 @@ class Stream:
             self._settled(type_url, pending, accepted=request.error is None, now_s=now_s)
             if type_url == CDS and request.error is None:
                 self._send_endpoints_again(pending, all_of_proxy)
-        self.dirty.set()
         return type_url, received, pending if subscription.pending is None else None
 
     def _send_endpoints_again(self, response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
@@ -166,6 +167,11 @@ class Stream:
         return type_url, response, encode(type_url, response, self.transport, takes_ttl=self.proxy.takes_ttl)
 
     @property
+    def has_heartbeats(self) -> bool:
+        """Whether something must be said again in time."""
+        return bool(self._heartbeats)
+
+    @property
     def _tells_ttl(self) -> bool:
         return self.transport == "delta" or (self.proxy is not None and self.proxy.takes_ttl)
 
@@ -219,4 +225,4 @@ def _first_part(changes: Changes, largest_bytes: int) -> Changes:
         if count and total > largest_bytes:
             break
         count += 1
-    return replace(changes, send=changes.send[:count], removed=(), missing=())
+    return changes._replace(send=changes.send[:count], removed=(), missing=())

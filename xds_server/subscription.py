@@ -13,7 +13,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from types import MappingProxyType
+from typing import Literal, NamedTuple
 
 from xds_server.snapshot import WILDCARD_TYPES, Resource, type_version
 
@@ -21,8 +22,7 @@ Transport = Literal["delta", "sotw", "rest"]
 WILDCARD = "*"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A discovery request of either transport, reduced to what the rules look at.
 
     ``subscribe`` holds the whole list of names in state-of-the-world, the additions in delta.
@@ -33,11 +33,10 @@ class Request:
     nonce: str = ""
     version: str = ""
     error: str | None = None
-    initial_versions: Mapping[str, str] = field(default_factory=dict)
+    initial_versions: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What a client lacks: resources to send, names it holds that are gone, names it asked for that do not exist."""
 
     send: tuple[Resource, ...] = ()
@@ -51,8 +50,7 @@ class Changes:
 NO_CHANGES = Changes()
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
+class Response(NamedTuple):
     """One response on its way, until it is ACKed or NACKed.
 
     ``resources`` is all that the message carries; ``news`` those of it that the client did not have; ``bodyless`` the
@@ -284,6 +282,10 @@ class Subscription:
             (one := resources.get(name)) is not None and one.version == version and self.wants(name)
             for name, version in self.rejected.items()
         )
+
+    def is_settled(self, resources: Mapping[str, Resource]) -> bool:
+        """Whether it was seen before that the client lacks nothing of exactly these, and nothing was said since."""
+        return self._settled is resources and not self.forced and not self.owes_first_answer
 
     def changes(self, resources: Mapping[str, Resource]) -> Changes:
         """Return what the client lacks of ``resources``. O(names of interest), O(1) while nothing has changed."""

@@ -92,19 +92,19 @@ class EndpointFrame:
         Cost: O(M) for M endpoints, a fraction of 1 µs each.
         """
         parts = [text_field(_CLA_CLUSTER_NAME, cluster)]
-        light, heavy = self._light, self._heavy
-        used: list[int] = []
+        pieces = [
+            ((heavy if weight > 127 else light) + _WEIGHTS[weight] if weight else b"")
+            for light, heavy, weight in zip(self._light, self._heavy, weights, strict=True)
+        ]
+        used = [weight for weight in weights if weight] if groups is None else []
         for group in range(len(self.bounds)) if groups is None else groups:
             first, last = self.bounds[group]
-            chosen = [
-                (light[p] if weights[p] < 128 else heavy[p]) + _WEIGHTS[weights[p]]
-                for p in range(first, last)
-                if weights[p]
-            ]
+            chosen = b"".join(pieces[first:last])
             if chosen:
-                body = self._used[group] + b"".join(chosen)
+                body = self._used[group] + chosen
                 parts += (b"\x12", varint(len(body)), body)
-                used += [weight for weight in weights[first:last] if weight]
+                if groups is not None:
+                    used += [weight for weight in weights[first:last] if weight]
         self._add_standbys(parts, standbys, _PRIORITY_1 if used else b"")
         used = used or [1] * len(standbys)
         if not used:
@@ -112,6 +112,8 @@ class EndpointFrame:
         return b"".join(parts), Load(len(used), min(used), max(used), sum(used))
 
     def _add_standbys(self, parts: list[bytes], standbys: Sequence[int], tail: bytes) -> None:
+        if not standbys:
+            return
         for group, positions in groupby(sorted(standbys), key=self.group_of.__getitem__):
             body = self._standby[group] + b"".join(self._light[p] + _WEIGHTS[1] for p in positions) + tail
             parts += (b"\x12", varint(len(body)), body)

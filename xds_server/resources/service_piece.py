@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +21,7 @@ from xds_server.resources.routes import virtual_host_bytes
 from xds_server.snapshot import Resource, resource
 
 
-@dataclass(frozen=True, slots=True)
-class ServicePiece:
+class ServicePiece(NamedTuple):
     """Resources of its own, and what it adds to the client's route configuration."""
 
     resources: tuple[Resource, ...]
@@ -30,8 +29,7 @@ class ServicePiece:
     route_clusters: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(NamedTuple):
     """From which client to which service port, in which mesh, over which transport.
 
     ``frame`` holds the service port's endpoints, ``spares`` the standbys chosen before, by cluster, with what was in
@@ -73,8 +71,7 @@ class PlannedWeights:
         return float(self._fractions[self._row_of[client], first:last].sum())
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
+class _Group(NamedTuple):
     """The endpoints behind one cluster: of which groups of the frame, and the client's share to them."""
 
     cluster: str
@@ -125,7 +122,8 @@ def _piece(way: Way, row: list[int], groups: Sequence[_Group]) -> ServicePiece:
     for group in groups:
         resources.append(_cluster(way, group.cluster, managed=True))
         spares = _spares(way, row, group)
-        body, load = way.frame.assignment(group.cluster, row, spares, groups=group.groups)
+        groups_used = group.groups if len(group.groups) < len(way.frame.nodes) else None
+        body, load = way.frame.assignment(group.cluster, row, spares, groups=groups_used)
         resources.append(resource(EDS, group.cluster, body, load=load))
     split = [(group.cluster, max(1, round(group.part * HEAVIEST))) for group in groups]
     return _with_way_in(way, resources, split)
@@ -133,11 +131,9 @@ def _piece(way: Way, row: list[int], groups: Sequence[_Group]) -> ServicePiece:
 
 def _spares(way: Way, row: Sequence[int], group: _Group) -> tuple[int, ...]:
     frame = way.frame
-    used = (
-        tuple(weight > 0 and frame.group_of[position] in group.groups for position, weight in enumerate(row))
-        if len(group.groups) < len(frame.nodes)
-        else tuple(weight > 0 for weight in row)
-    )
+    used = tuple(map(bool, row))
+    if len(group.groups) < len(frame.nodes):
+        used = tuple(is_used and frame.group_of[p] in group.groups for p, is_used in enumerate(used))
     known = way.spares.get(group.cluster)
     if known is None or known[0] != used:
         containers = way.topology.container_by_name
