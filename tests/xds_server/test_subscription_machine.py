@@ -122,6 +122,8 @@ class AnyClient(RuleBasedStateMachine):
         self.had_names = bool(explicit)
         self._drop_what_is_not_mine()
         self.came_with_more = self.is_full and bool(self.version)
+        if self.is_full and not self.version:
+            self.holds.clear()  # who comes without a version has nothing
         if self.transport == "sotw":
             self._send(nonce="")
         else:
@@ -203,6 +205,7 @@ class AnyClient(RuleBasedStateMachine):
             if self._is_mine(name):
                 self.holds[name] = self.acked[name] = body
                 self.refused.pop(name, None)
+                self.unsure.discard(name)
         if self.transport == "delta":
             self.versions.update({one.name: one.version for one in response.resources if self._is_mine(one.name)})
 
@@ -301,7 +304,7 @@ class AnyClient(RuleBasedStateMachine):
         removed = set(response.removed_resources) if self.transport == "delta" else set()
         if self.is_full:
             maybe = set(self.refused) if self.came_with_more else set()
-            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies)
+            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies) - set(self._bodies())
         errors = set() if self.transport == "delta" else {one.resource_name.name for one in response.resource_errors}
         assert not errors & set(bodies), f"a resource and an error: {response}"
         theirs = self.asked | set(self.holds) | self.dropped | self.unsure | set(self.refused)
