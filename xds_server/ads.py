@@ -209,6 +209,7 @@ class DiscoveryService:
                 self.metrics.response_bytes.labels(type_url).observe(len(data))
                 self.metrics.response_seconds.labels(type_url).observe(time.perf_counter() - started_s)
                 log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
+            await self.store.note_settled()  # a change that gives this client nothing new is had without an ACK
 
     async def _until_dirty(self, stream: Stream) -> None:
         limit_s = stream.wake_in_s(now_s=time.time(), hold_limit_s=self.settings.hold_limit_s)

@@ -252,8 +252,8 @@ class Subscription:
         self.last_error, self.nacks = error, self.nacks + 1
         refused = [one for one in pending.news if _names(error, one.name)] or list(pending.news)
         for one in pending.news:
-            if not self.wants(one.name):
-                continue
+            if not self.wants(one.name) or self.known.get(one.name) == one.version:
+                continue  # sent again though it has it: it has it still
             if one in refused:
                 self.rejected[one.name] = one.version
             else:

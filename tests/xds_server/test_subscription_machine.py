@@ -122,6 +122,8 @@ class AnyClient(RuleBasedStateMachine):
         self.had_names = bool(explicit)
         self._drop_what_is_not_mine()
         self.came_with_more = self.is_full and bool(self.version)
+        if self.is_full and not self.version:
+            self.holds.clear()  # who comes without a version has nothing
         if self.transport == "sotw":
             self._send(nonce="")
         else:
@@ -163,7 +165,8 @@ class AnyClient(RuleBasedStateMachine):
         """An old nonce: in state of the world the request is nothing, in delta its names count."""
         nonce = data.draw(st.sampled_from(self.nonces[1:-1]))
         if self.transport == "sotw":
-            self.link.up.append(sotw_request(self.type_url, names, nonce=nonce, version="stale"))
+            listed = names if self.had_names else []  # a client that never named anything names nothing
+            self.link.up.append(sotw_request(self.type_url, listed, nonce=nonce, version="stale"))
         else:
             self.wanted |= set(names)
             self._send(more=names, nonce=nonce)
@@ -180,7 +183,7 @@ class AnyClient(RuleBasedStateMachine):
             gone = set(self.holds) - set(bodies) if self.is_full else set()
         for name in gone:
             self._forget(name)
-        bad = sorted(news & set(bodies))
+        bad = sorted(name for name in news & set(bodies) if self.acked.get(name) != bodies[name])
         if verdict == "ack" or not bad:
             self._accept(response, bodies)
             self._send(nonce=response.nonce)
@@ -202,6 +205,7 @@ class AnyClient(RuleBasedStateMachine):
             if self._is_mine(name):
                 self.holds[name] = self.acked[name] = body
                 self.refused.pop(name, None)
+                self.unsure.discard(name)
         if self.transport == "delta":
             self.versions.update({one.name: one.version for one in response.resources if self._is_mine(one.name)})
 
@@ -300,7 +304,7 @@ class AnyClient(RuleBasedStateMachine):
         removed = set(response.removed_resources) if self.transport == "delta" else set()
         if self.is_full:
             maybe = set(self.refused) if self.came_with_more else set()
-            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies)
+            removed = (set(self.holds) | self.dropped | self.unsure | maybe) - set(bodies) - set(self._bodies())
         errors = set() if self.transport == "delta" else {one.resource_name.name for one in response.resource_errors}
         assert not errors & set(bodies), f"a resource and an error: {response}"
         theirs = self.asked | set(self.holds) | self.dropped | self.unsure | set(self.refused)
