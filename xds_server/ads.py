@@ -92,29 +92,17 @@ class DiscoveryService:
 
     async def _serve(self, stream: Stream, context: Context) -> None:
         """Read requests until the client ends the stream, or we drain; a task beside it writes."""
-        writer: asyncio.Task[None] | None = None
         reader = asyncio.current_task()
         assert reader is not None
         self._readers.add(reader)
         ageing = self._end_when_old(stream, reader)
+        refusal: tuple[grpc.StatusCode, str] | None = None
         try:
-            client = None
-            while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
-                message = decode(data, stream.transport)
-                proxy = stream.introduce(message)
-                if proxy is not None:
-                    self._admission.check(proxy.id, context)
-                    await self._new_streams.ready()
-                    self._new_streams.take()
-                    client = self.store.join(stream, proxy)
-                    self.metrics.connected.set(len(self.store.clients))
-                    writer = self._start_writer(stream, client, context)
-                assert client is not None
-                await self._receive(stream, client, message)
+            await self._read(stream, context)
         except RefuseStreamError as error:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            refusal = grpc.StatusCode.INVALID_ARGUMENT, str(error)
         except RefusePeerError as error:
-            await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
+            refusal = grpc.StatusCode.PERMISSION_DENIED, str(error)
         except asyncio.CancelledError:
             if not self._draining and not stream.is_aged:
                 raise
@@ -125,9 +113,36 @@ class DiscoveryService:
             self._readers.discard(reader)
             self.store.leave(stream)
             self.metrics.connected.set(len(self.store.clients))
-            if writer is not None:
-                writer.cancel()
-                await asyncio.wait((writer,))
+            await self._end_writer(stream)
+        if refusal is not None:
+            await context.abort(*refusal)
+
+    async def _read(self, stream: Stream, context: Context) -> None:
+        client: Client | None = None
+        while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            message = decode(data, stream.transport)
+            proxy = stream.introduce(message)
+            if proxy is not None:
+                self._admission.check(proxy.id, context)
+                await self._new_streams.ready()
+                self._new_streams.take()
+                client = self.store.join(stream, proxy)
+                self.metrics.connected.set(len(self.store.clients))
+                stream.writer = self._start_writer(stream, client, context)
+            assert client is not None
+            await self._receive(stream, client, message)
+
+    async def _end_writer(self, stream: Stream) -> None:
+        """Let the writer end the write that it is in: gRPC cannot send a status while a message is on its way."""
+        stream.is_closing = True
+        writer = stream.writer
+        if writer is None:
+            return
+        stream.dirty.set()
+        await asyncio.wait((writer,), timeout=self.settings.drain_s)
+        if not writer.done():  # the client reads no more
+            writer.cancel()
+            await asyncio.wait((writer,))
 
     def _end_when_old(self, stream: Stream, reader: asyncio.Task[None]) -> asyncio.TimerHandle | None:
         """End the stream with OK at its age, a little spread, so that streams that came together do not go together."""
@@ -146,7 +161,7 @@ class DiscoveryService:
         writer = asyncio.create_task(self._write(stream, client, context), name=f"xds-writer-{client.proxy.id}")
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and not reader.done():
+            if not task.cancelled() and not stream.is_closing:
                 log.info("stream of %s ends: %s", client.proxy.id, task.exception())
                 reader.cancel()
 
@@ -185,10 +200,10 @@ class DiscoveryService:
                 stream.dirty.set()
 
     async def _write(self, stream: Stream, client: Client, context: Context) -> None:
-        while True:
+        while not stream.is_closing:
             await self._until_dirty(stream)
             await self._pushes.ready()
-            while (snapshot := self.store.refresh(client)) is not None:
+            while not stream.is_closing and (snapshot := self.store.refresh(client)) is not None:
                 started_s = time.perf_counter()
                 message = stream.next_message(
                     snapshot,

@@ -39,7 +39,8 @@ class Stream:
         self.subscriptions: dict[str, Subscription] = {}
         self.sent: dict[str, Sent] = {}
         self.dirty = asyncio.Event()
-        self.is_aged = False
+        self.is_aged = self.is_closing = False
+        self.writer: asyncio.Task[None] | None = None
         self._held_since_s: float | None = None
         self._removal_at_s: float | None = None
         self._heartbeats = Heartbeats()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2, duration_pb2
@@ -100,8 +98,8 @@ def _parsed(message: discovery_pb2.DiscoveryResponse) -> list[object]:
 def test_size_is_never_less(drawn: tuple[str, Response]) -> None:
     """Chunks are cut by an estimate that must not fall short of the bytes, frame of the response aside."""
     type_url, response = drawn
-    only = replace(response, removed=(), missing=(), nonce="", bodyless=frozenset())
-    frame = len(encode(type_url, replace(only, resources=(), news=()), "delta"))
+    only = response._replace(removed=(), missing=(), nonce="", bodyless=frozenset())
+    frame = len(encode(type_url, only._replace(resources=(), news=()), "delta"))
 
     assert len(encode(type_url, only, "delta")) - frame <= size_of(response.resources)
 

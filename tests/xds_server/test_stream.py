@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from envoy.config.core.v3 import base_pb2
 from envoy.service.discovery.v3 import discovery_pb2
@@ -285,7 +283,7 @@ def _next(stream: Stream, snapshot: Snapshot, now_s: float) -> discovery_pb2.Dis
     return None if message is None else discovery_pb2.DiscoveryResponse.FromString(message[2])
 
 
-LIVES_10_S = world(replace(eds("A"), ttl_s=10.0))
+LIVES_10_S = world(eds("A")._replace(ttl_s=10.0))
 WRAPPED = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 
 

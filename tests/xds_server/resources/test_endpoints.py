@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+import numpy as np
 import pytest
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -72,26 +73,33 @@ def test_spliced_is_what_objects_make(drawn: tuple[Topology, list[Container]], d
     weighted = [(one, data.draw(st.integers(1, HEAVIEST))) for one in used]
     spare = [one for one in containers if one not in used and data.draw(st.booleans())]
     frame = EndpointFrame(topology, containers, PORT)
-    positions = [(frame.position[one.name], weight) for one, weight in weighted]
-    body, load = frame.assignment("outbound|x", positions, [frame.position[one.name] for one in spare])
+    by_name = {one.name: weight for one, weight in weighted}
+    row = [by_name.get(name, 0) for name in frame.names]
+    body, load = frame.assignment("outbound|x", row, [frame.position[one.name] for one in spare])
 
     assert endpoint_pb2.ClusterLoadAssignment.FromString(body) == expected(topology, weighted, spare)
-    shuffled, _ = frame.assignment("outbound|x", positions[::-1], [frame.position[one.name] for one in spare[::-1]])
-    assert shuffled == body, "the order in which they are given is nothing"
+    shuffled, _ = frame.assignment("outbound|x", row, [frame.position[one.name] for one in spare[::-1]])
+    assert shuffled == body, "the order in which standbys are given is nothing"
+    some = [group for group in range(len(frame.nodes)) if data.draw(st.booleans())]
+    inside = [(one, weight) for one, weight in weighted if frame.nodes.index(one.node) in some]
+    part, _ = frame.assignment("outbound|x", row, groups=some)
+    assert endpoint_pb2.ClusterLoadAssignment.FromString(part) == expected(topology, inside, [])
     weights = [weight for _, weight in weighted] or [1] * len(spare)
     assert (load.endpoints, load.total) == (len(weights), sum(weights))
 
 
 @given(st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=50))
 def test_weights_are_positive_integers_in_the_ratio_of_the_shares(shares: list[float]) -> None:
-    """The largest is 10,000; each other is within half a unit of its ratio, and at least 1."""
-    weights = integer_weights(shares)
+    """The largest is 10,000; each other is within half a unit of its ratio, and at least 1; nothing stays nothing."""
+    (weights,) = integer_weights(np.array([[*shares, 0.0]])).tolist()
 
     assert max(weights) == HEAVIEST
+    assert weights.pop() == 0
     for share, weight in zip(shares, weights, strict=True):
         assert weight == pytest.approx(max(1.0, share / max(shares) * HEAVIEST), abs=0.5)
 
 
 def test_no_shares_have_no_weights() -> None:
-    """An empty group is empty."""
-    assert integer_weights([]) == []
+    """No endpoints, or a client that has none left."""
+    assert integer_weights(np.zeros((2, 0))).shape == (2, 0)
+    assert integer_weights(np.zeros((1, 2))).tolist() == [[0, 0]]

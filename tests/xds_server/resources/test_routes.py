@@ -52,7 +52,7 @@ def test_nothing_that_an_app_has_seen_is_tried_again() -> None:
 
 def test_authorities() -> None:
     """Short, with namespace, with svc, full; each with and without the port."""
-    assert domains_of(REVIEWS, REVIEWS.ports[0], same_namespace=True) == [
+    assert domains_of(REVIEWS.name, 9080, is_first=True, same_namespace=True) == [
         "reviews.default.svc.cluster.local",
         "reviews.default",
         "reviews.default.svc",
@@ -66,19 +66,20 @@ def test_authorities() -> None:
 
 def test_the_bare_name_belongs_to_the_own_namespace() -> None:
     """Another namespace's service is reached by its full name only."""
-    assert "reviews" not in domains_of(REVIEWS, REVIEWS.ports[0], same_namespace=False)
+    assert "reviews" not in domains_of(REVIEWS.name, 9080, is_first=True, same_namespace=False)
 
 
 def test_an_authority_without_number_leads_to_the_first_http_port() -> None:
     """TCP ports do not count; the second port has its number only."""
-    grpc, http = SEVERAL.ports[1:]
+    tcp, grpc, http = SEVERAL.ports
+    found = {}
+    for port in (grpc, http):
+        body = virtual_host_bytes(SEVERAL, port, [("c", 1)], same_namespace=False)
+        found[port] = list(route_components_pb2.VirtualHost.FromString(body).domains)
 
-    assert "db.data" in domains_of(SEVERAL, grpc, same_namespace=False)
-    assert domains_of(SEVERAL, http, same_namespace=False) == [
-        "db.data.svc.cluster.local:7001",
-        "db.data:7001",
-        "db.data.svc:7001",
-    ]
+    assert tcp.protocol == "tcp"
+    assert "db.data" in found[grpc]
+    assert found[http] == ["db.data.svc.cluster.local:7001", "db.data:7001", "db.data.svc:7001"]
 
 
 def test_a_configuration_holds_its_hosts_in_order() -> None:
