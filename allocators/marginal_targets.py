@@ -98,7 +98,9 @@ def cheapest_loads(
     return _priced(loads, bottom, top, total_per_s, crossing)
 
 
-def latency_cost(loads_per_s: Floats, service_ms: Floats, *, workers: int = 1, crossing: Crossing | None = None) -> float:
+def latency_cost(
+    loads_per_s: Floats, service_ms: Floats, *, workers: int = 1, crossing: Crossing | None = None
+) -> float:
     """Return ``Σ w·l(w)`` and, with a price, what crossing costs: requests in the system, times 1000."""
     cost = float(loads_per_s @ latency_ms(loads_per_s, service_ms, workers=workers))
     if crossing is None or crossing.price_ms == 0.0:
@@ -113,7 +115,9 @@ def _check(service_ms: Floats, low: Floats, high: Floats, total_per_s: float) ->
         raise ProblemError("service_ms: found none, or not above 0, allowed: finite numbers above 0")
     slack = 1e-9 * max(1.0, total_per_s)
     if not float(low.sum()) - slack <= total_per_s <= float(high.sum()) + slack:
-        raise ProblemError(f"total_per_s: found {total_per_s}, allowed: {low.sum()} to {high.sum()}, what the bounds admit")
+        raise ProblemError(
+            f"total_per_s: found {total_per_s}, allowed: {low.sum()} to {high.sum()}, what the bounds admit"
+        )
 
 
 def _bisected(loads: Callable[[float], Floats], bottom: float, top: float, total: float) -> Floats:
