@@ -51,6 +51,7 @@ def cheapest_loads(
     workers: int = 1,
     low_per_s: Floats | None = None,
     high_per_s: Floats | None = None,
+    waiting_per_s: Floats | None = None,
     crossing: Crossing | None = None,
 ) -> Floats:
     """Return the loads, shape ``(M,)`` and summing to ``total_per_s``, with the least latency and crossing together.
@@ -61,6 +62,8 @@ def cheapest_loads(
         Of each endpoint, shape ``(M,)``, above 0; with ``workers`` it gives the latency curve.
     low_per_s, high_per_s:
         Bounds, shape ``(M,)``; by default 0 and no limit. They must admit the total.
+    waiting_per_s:
+        Load that each endpoint has to serve beside its new one (a queue that built up), shape ``(M,)``.
     crossing:
         The price of leaving a node, or None for no price.
 
@@ -85,12 +88,13 @@ def cheapest_loads(
     low = np.zeros(size) if low_per_s is None else low_per_s
     high = np.full(size, total_per_s) if high_per_s is None else np.minimum(high_per_s, max(total_per_s, 0.0))
     high = np.maximum(high, low)
+    waiting = 0.0 if waiting_per_s is None else waiting_per_s
     _check(service_ms, low, high, total_per_s)
     shape, log_service, at_full = queue_shape(workers), np.log(service_ms), 1000.0 * workers / service_ms
 
     def loads(log_theta: Floats | float) -> Floats:
         rho = np.interp(log_theta - log_service, shape.log_marginal, shape.rho)
-        return np.minimum(np.maximum(rho * at_full, low), high)
+        return np.minimum(np.maximum(rho * at_full - waiting, low), high)
 
     bottom, top = float(log_service.min()) - 1e-6, float(log_service.max() + shape.log_marginal[-1])
     if crossing is None or crossing.price_ms == 0.0:

@@ -34,7 +34,9 @@ Bools = NDArray[np.bool_]
 TargetStrategy = Literal["equal", "imbres", "askew"]
 DEFAULTS = TargetSettings()
 PATIENCE = 2  # ticks without a figure before an endpoint's floor rises, doubling, until there is one
+BLIND = 0.25  # of the fair share: how high it rises while nothing at all comes back
 GREW = 1.1  # of the service's load: then what got worse is not the plan's fault
+USUALLY_HELD = 10.0  # requests beyond one for each worker: M/M/1 at 91 %
 STILL = 1e-6  # of the fair share: not a change
 
 
@@ -173,7 +175,9 @@ def _askew(
     if not np.isfinite(service_ms).all() or not figures.total_per_s > 0.0:
         return _held(memory, "Held: too few requests for any figure.")
     low, high = _bounds(view, memory, figures, fair, now_s=now_s, interval_s=interval_s, settings=settings)
-    return _step(view, memory, service_ms, low, high, fair=fair, settings=settings)
+    # A queue that has built up must be served too, in about one interval; what any busy server holds is no queue.
+    waiting_per_s = np.maximum(figures.in_system - speeds.workers - USUALLY_HELD, 0.0) / interval_s
+    return _step(view, memory, service_ms, low, high, waiting_per_s=waiting_per_s, fair=fair, settings=settings)
 
 
 def _undo(
@@ -205,7 +209,9 @@ def _bounds(
     now, step = memory.targets, settings.step * fair
     floor = settings.floor * fair
     unseen_ticks = np.maximum(memory.quiet - PATIENCE, 0.0)
-    floor = np.minimum(fair, floor * np.exp2(np.minimum(unseen_ticks, 60.0)))
+    ended_something = memory.pending[0] > 0.0
+    highest = np.where(ended_something, 1.0, BLIND) * fair
+    floor = np.minimum(highest, floor * np.exp2(np.minimum(unseen_ticks, 60.0)))
     if view.unsteered_per_s is not None:
         floor = np.maximum(floor, view.unsteered_per_s / figures.total_per_s)
     caps = warm_caps(memory, fair, now_s=now_s, slow_start_s=settings.slow_start_intervals * interval_s)
@@ -240,21 +246,29 @@ def _step(
     low: Floats,
     high: Floats,
     *,
+    waiting_per_s: Floats,
     fair: Floats,
     settings: TargetSettings,
 ) -> TargetDecision:
     now, total, workers = memory.targets, memory.total_per_s, memory.speeds.workers
     crossing = _crossing(view)
     best = cheapest_loads(
-        service_ms, total_per_s=total, workers=workers, low_per_s=low * total, high_per_s=high * total, crossing=crossing
+        service_ms,
+        total_per_s=total,
+        workers=workers,
+        low_per_s=low * total,
+        high_per_s=high * total,
+        waiting_per_s=waiting_per_s,
+        crossing=crossing,
     )
     before = latency_cost(now * total, service_ms, workers=workers, crossing=crossing)
     after = latency_cost(best, service_ms, workers=workers, crossing=crossing)
-    forced = bool(((now < low - STILL * fair) | (now > high + STILL * fair)).any())
-    if not forced and after > (1.0 - settings.worth) * before:
+    forced = waiting_per_s.any() or bool(((now < low - STILL * fair) | (now > high + STILL * fair)).any())
+    worth = settings.worth_going_on if memory.moved else settings.worth
+    if not forced and after > (1.0 - worth) * before:
         flips = remembered(memory.flips, False)
         eta = next_eta(memory.eta, flips=flips, least=settings.least_eta)
-        return _held(replace(memory, flips=flips, eta=eta), "Held: no change promises 1 % less latency.")
+        return _held(replace(memory, flips=flips, eta=eta), "Held: no change promises enough less latency.")
     targets = now + memory.eta * (best / best.sum() - now)
     flip, signs = turned(targets - now, memory.signs, fair)
     flips = remembered(memory.flips, flip)

@@ -32,6 +32,8 @@ class TargetSettings:
     """How far η backs off when targets go to and fro."""
     worth: float = 0.01
     """Of mean latency: what a change must promise, or the targets stay."""
+    worth_going_on: float = 0.002
+    """The same while targets are moving, so that they do not stop half-way."""
     fewest: int = 20
     """Requests that a figure needs; until then windows are put together."""
     failure: float = 10.0
@@ -64,6 +66,8 @@ class ServiceView:
         Service time that the performance table expects at each endpoint, shape ``(M,)``, NaN for none; or None.
     unsteered_per_s:
         Load from clients that are not steered, shape ``(M,)``: a target cannot go below; or None.
+    issued:
+        What clients sent to each endpoint in the window, shape ``(M,)``, or None: where far less ended, it hangs.
     crossing_price_ms, demand_per_s:
         Price of a request that leaves its node, and what the clients on each node send; nodes left out send nothing.
     """
@@ -79,6 +83,7 @@ class ServiceView:
     tail_ms: float | None = None
     table_service_ms: Floats | None = None
     unsteered_per_s: Floats | None = None
+    issued: Floats | None = None
     crossing_price_ms: float = 0.0
     demand_per_s: Mapping[str, float] = field(default_factory=dict)
 
@@ -130,7 +135,8 @@ class TargetMemory:
     targets:
         In force, summing to 1.
     pending:
-        Windows not yet enough for a figure, shape ``(4, M)``: requests, failures, summed latency in ms, seconds.
+        Windows not yet enough for a figure, shape ``(5, M)``: requests, failures, summed latency in ms, seconds, requests that
+        began and had not ended.
     quiet:
         Ticks in a row without a figure although the endpoint reported.
     heard_s, joined_s:
@@ -185,7 +191,7 @@ def fresh_memory(endpoints: tuple[str, ...], targets: Floats, settings: TargetSe
         endpoints=endpoints,
         targets=targets,
         speeds=unknown_speeds(endpoints),
-        pending=np.zeros((4, size)),
+        pending=np.zeros((5, size)),
         quiet=np.zeros(size),
         heard_s=np.full(size, -np.inf),
         joined_s=np.full(size, -np.inf),

@@ -6,7 +6,7 @@ by 2 % a tick. A step (an antagonist comes or goes) shows as one error of over 4
 sign of over 2: then the new figure counts and the past does not.
 
 All shapes of ``latency_curve.WORKERS`` are followed side by side: only under the true one does the service time stay the
-same while the load changes. The shape whose predictions of latency err least is used.
+same while the load changes. Of those whose predictions of latency err least, the one with fewest workers is used.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ LEAST_NOISE = 0.02**2
 STEP, HALF_STEP = 4.0, 2.0  # standard deviations
 CLIPPED = 0.5  # an error of log latency counts at most so much against a shape
 MEMORY = 0.98  # of the shapes' errors, per tick
-BETTER = 0.9  # of the error: another shape must be so much better
+AS_GOOD = 1.2  # of the least error: among these, fewest workers, because they are believed full first
+BUSY = 0.9  # ρ: beyond, queues grow and drain, and fit no curve
 ENOUGH = 30.0  # figures before a shape is chosen
 
 
@@ -133,7 +134,7 @@ def follow(
         | ((np.minimum(surprise, last) > HALF_STEP) | (np.maximum(surprise, last) < -HALF_STEP))
     )
     gain = np.where(jumped | ~known, 1.0, before / (before + noise))
-    settled = known & ~jumped
+    settled = known & ~jumped & (rho < BUSY)  # a queue that grows or drains fits no curve
     misfit, figures = _judged(speeds, loads[settled], latencies[settled], old[:, settled])
     log_service_ms, all_surprises = speeds.log_service_ms.copy(), np.zeros(len(seen))
     log_service_ms[:, seen] = old + gain * (said - old)
@@ -188,7 +189,6 @@ def _judged(speeds: ServerSpeeds, loads: Floats, latencies: Floats, old: Floats)
 
 
 def _best_shape(speeds: ServerSpeeds) -> int:
-    best = int(np.argmin(speeds.misfit))
-    if speeds.figures >= ENOUGH and speeds.misfit[best] < BETTER * speeds.misfit[speeds.shape]:
-        return best
-    return speeds.shape
+    if speeds.figures < ENOUGH:
+        return speeds.shape
+    return int(np.argmax(speeds.misfit <= AS_GOOD * speeds.misfit.min()))

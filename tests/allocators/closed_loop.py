@@ -19,6 +19,7 @@ from allocators.target_view import ServiceView, TargetDecision, TargetSettings
 
 Floats = NDArray[np.float64]
 INTERVAL_S = 5.0
+PATIENCE_S = 2.0
 
 
 @dataclass
@@ -30,21 +31,27 @@ class Server:
     free_s: list[float] = field(default_factory=list)
     running: list[tuple[float, float]] = field(default_factory=list)
 
-    def window(self, start_s: float, rate_per_s: float, service_s: float) -> Floats:
-        """Return the latencies in s of what ends within the window that starts here."""
+    def window(self, start_s: float, rate_per_s: float, service_s: float) -> tuple[Floats, int]:
+        """Return the latencies in s of what ends within the window that starts here, and how many began in it.
+
+        A request that would wait longer than ``PATIENCE_S`` is given up then.
+        """
         if not self.free_s:
             self.free_s = [0.0] * self.workers
         count = self.rng.poisson(rate_per_s * INTERVAL_S)
         arrivals = np.sort(self.rng.uniform(start_s, start_s + INTERVAL_S, count))
         works = self.rng.exponential(service_s, count)
         for arrival, work in zip(arrivals.tolist(), works.tolist(), strict=True):
+            if self.free_s[0] - arrival > PATIENCE_S:
+                self.running.append((arrival + PATIENCE_S, PATIENCE_S))
+                continue
             end = max(arrival, heapq.heappop(self.free_s)) + work
             heapq.heappush(self.free_s, end)
             self.running.append((end, end - arrival))
         end_s = start_s + INTERVAL_S
         done = [latency for end, latency in self.running if end <= end_s]
         self.running = [(end, latency) for end, latency in self.running if end > end_s]
-        return np.array(done)
+        return np.array(done), count
 
 
 @dataclass
@@ -77,10 +84,12 @@ class Loop:
         for tick in range(ticks):
             start_s = tick * INTERVAL_S
             rates, service_s = self.total_per_s * targets, self.service_ms(tick) / 1000.0
-            done = [server.window(start_s, rates[k], service_s[k]) for k, server in enumerate(servers)]
+            windows = [server.window(start_s, rates[k], service_s[k]) for k, server in enumerate(servers)]
+            done, begun = [one for one, _ in windows], np.array([float(count) for _, count in windows])
             counts = np.array([float(len(one)) for one in done])
             failed = counts * (0.0 if self.failing is None else self.failing(tick))
             means = np.array([1000.0 * one.mean() if len(one) else np.nan for one in done])
+            failed = np.maximum(failed, [float((one == PATIENCE_S).sum()) for one in done])
             every = np.concatenate(done)
             self.p99_ms.append(float(np.quantile(every, 0.99)) * 1000.0)
             self.mean_ms.append(float(every.mean()) * 1000.0)
@@ -94,6 +103,7 @@ class Loop:
                 window_s=np.full(size, INTERVAL_S),
                 newest_s=start_s + INTERVAL_S,
                 tail_ms=self.p99_ms[-1],
+                issued=begun,
                 crossing_price_ms=self.price_ms,
                 demand_per_s=self.demand,
             )
