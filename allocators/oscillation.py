@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-NOTEWORTHY = 0.01  # of the fair share: smaller changes have no direction
+NOTEWORTHY = 0.03  # of the fair share: smaller changes have no direction
 REMEMBERED = 8  # ticks
 OSCILLATING = 4  # flips among them
 BACK_OFF, REGAIN = 0.5, 1.2

@@ -66,7 +66,10 @@ def service_ms_of(loads_per_s: Floats, latencies_ms: Floats, *, workers: int = 1
     """
     shape = queue_shape(workers)
     rho = np.interp(loads_per_s * latencies_ms / 1000.0, shape.in_system, shape.rho)
-    return np.asarray(latencies_ms / np.exp(np.interp(rho, shape.rho, shape.log_latency)))
+    # Both say the same; the table is exact in g where g is flat, and in ρ where it is steep.
+    by_latency = latencies_ms / np.exp(np.interp(rho, shape.rho, shape.log_latency))
+    by_load = 1000.0 * workers * rho / np.where(rho > 0.5, loads_per_s, 1.0)
+    return np.where(rho > 0.5, by_load, by_latency)
 
 
 def utilisation(loads_per_s: Floats, service_ms: Floats, *, workers: int = 1) -> Floats:
