@@ -98,8 +98,10 @@ def cheapest_loads(
 
     bottom, top = float(log_service.min()) - 1e-6, float(log_service.max() + shape.log_marginal[-1])
     if crossing is None or crossing.price_ms == 0.0:
-        return _bisected(loads, bottom, top, total_per_s)
-    return _priced(loads, bottom, top, total_per_s, crossing)
+        found = _bisected(loads, bottom, top, total_per_s)
+    else:
+        found = _priced(loads, bottom, top, total_per_s, crossing)
+    return _between(found, high, total_per_s)  # a load that no curve reaches goes where the bounds have room
 
 
 def latency_cost(

@@ -165,7 +165,8 @@ def _askew(
         now_s=now_s,
         interval_s=interval_s,
     )
-    eta = max(memory.eta, settings.eta) if jumped.any() else memory.eta
+    urgent = bool(jumped.any()) and not oscillating(memory.flips)
+    eta = max(memory.eta, settings.eta) if urgent else memory.eta
     memory = replace(memory, speeds=speeds, watch=watch, eta=eta, total_per_s=figures.total_per_s)
     if watch.undoing:
         return _undo(memory, fair, now_s=now_s, interval_s=interval_s, settings=settings)

@@ -1,6 +1,6 @@
 """Undo: a plan that makes p99 worse twice in a row goes back to what stood before.
 
-Worse means 10 % more than in the tick before, after a push that moved something. A push is to blame only where those that
+Worse means 10 % more than in the tick before, after a push that moved something; ticks without one count neither way. A push is to blame only where those that
 it gave more load explain the rise: requests in the system (load times latency) grew at least as much there as at those
 that it took load from. A queue that still drains at a slow endpoint is not its fault; nor is a world that changed: an
 endpoint whose speed jumped, load that grew by a tenth, endpoints that came or went excuse it for three ticks.
@@ -43,7 +43,9 @@ def judged(
     if tail_ms is None or watch.undoing:
         return watch
     seen = replace(watch, tail_ms=tail_ms, in_system=in_system, last=targets)
-    excused = now_s < watch.excused_until_s or watch.tail_ms is None or not moved
+    if not moved:
+        return replace(seen, before=watch.before if watch.worse else targets)
+    excused = now_s < watch.excused_until_s or watch.tail_ms is None
     if excused or tail_ms <= WORSE * (watch.tail_ms or 0.0) or not _to_blame(watch, targets, in_system):
         return replace(seen, before=targets, worse=0)
     worse = watch.worse + 1

@@ -22,8 +22,8 @@ from estimators.errors import EstimatorError
 
 Floats = NDArray[np.float64]
 FULL = 0.99  # where the curve leaves queueing theory
-STEEPNESS = 50.0  # beyond: e-fold for every 2 % more load
-MOST_RHO = 8.0
+STEEPNESS = 10.0  # beyond: e-fold for every 10 % more load
+MOST_RHO = 4.0
 WORKERS = (1, 2, 4, 8, 16)  # the shapes that are told apart
 
 

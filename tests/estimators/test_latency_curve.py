@@ -70,7 +70,7 @@ def test_curves_rise_even_beyond_full(workers: int) -> None:
 
     assert (np.diff(shape.log_marginal) > 0.0).all()
     assert (np.diff(shape.in_system) > 0.0).all()
-    assert shape.rho[-1] == pytest.approx(8.0)
+    assert shape.rho[-1] == pytest.approx(4.0)
 
 
 def test_an_overloaded_server_shows_its_capacity() -> None:
