@@ -47,7 +47,7 @@ def settled(
         new,
         targets=targets,
         speeds=for_endpoints(memory.speeds, view.endpoints),
-        watch=replace(new.watch, before=targets, last=targets, excused_until_s=excuse_s),
+        watch=replace(new.watch, before=targets, last=targets, noise=memory.watch.noise, excused_until_s=excuse_s),
         eta=memory.eta,
         flips=memory.flips,
         newest_s=memory.newest_s,

@@ -18,7 +18,7 @@ from allocators.figures import Figures, gather
 from allocators.imbres_targets import node_latencies, shift_load
 from allocators.marginal_targets import Crossing, cheapest_loads, latency_cost
 from allocators.membership import settled, warm_caps
-from allocators.oscillation import next_eta, oscillating, remembered, turned
+from allocators.oscillation import faded, next_eta, oscillating, remembered, turned
 from allocators.target_view import (
     FRESH_INTERVALS,
     OLD_INTERVALS,
@@ -82,8 +82,8 @@ def decide_targets(
     ...     view = ServiceView(("a", "b"), ("h1", "h2"), np.ones(2), 5 * loads, np.zeros(2), latency, np.full(2, 5.0), now)
     ...     decision = decide_targets(view, decision and decision.memory, now_s=now, interval_s=5.0)
     ...     now += 5.0
-    >>> decision.targets.round(1).tolist()
-    [0.8, 0.2]
+    >>> decision.targets.round(2).tolist()
+    [0.75, 0.25]
     """
     if strategy == "imbres":  # knows no capacity: balance is one share for each container
         view = replace(view, capacities=np.ones(len(view.endpoints)))
@@ -269,7 +269,10 @@ def _step(
     if not forced and after > (1.0 - worth) * before:
         flips = remembered(memory.flips, False)
         eta = next_eta(memory.eta, flips=flips, least=settings.least_eta)
-        return _held(replace(memory, flips=flips, eta=eta), "Held: no change promises enough less latency.")
+        return _held(
+            replace(memory, flips=flips, eta=eta, signs=faded(memory.signs)),
+            "Held: no change promises enough less latency.",
+        )
     targets = now + memory.eta * (best / best.sum() - now)
     flip, signs = turned(targets - now, memory.signs, fair)
     flips = remembered(memory.flips, flip)

@@ -30,9 +30,9 @@ class TargetSettings:
     """Part of the way to the optimum that a tick goes, at first."""
     least_eta: float = 0.1
     """How far η backs off when targets go to and fro."""
-    worth: float = 0.01
+    worth: float = 0.005
     """Of mean latency: what a change must promise, or the targets stay."""
-    worth_going_on: float = 0.002
+    worth_going_on: float = 0.001
     """The same while targets are moving, so that they do not stop half-way."""
     fewest: int = 20
     """Requests that a figure needs; until then windows are put together."""
@@ -113,7 +113,8 @@ def unseen(endpoints: tuple[str, ...], nodes: tuple[str, ...], capacities: Float
 class Watch:
     """Whether the last pushes made things worse. ``before`` are the targets to go back to, shape ``(M,)``.
 
-    ``last`` and ``in_system`` are the targets and the requests that each endpoint held when it was last looked at.
+    ``last`` and ``in_system`` are the targets and the requests that each endpoint held when it was last looked at;
+    ``noise`` is the mean absolute change of log p99 from tick to tick.
     """
 
     before: Floats
@@ -121,6 +122,7 @@ class Watch:
     in_system: Floats
     tail_ms: float | None = None
     worse: int = 0
+    noise: float = 0.0
     excused_until_s: float = -np.inf
     undoing: bool = False
     calm_until_s: float = -np.inf

@@ -1,6 +1,6 @@
 """Undo: a plan that makes p99 worse twice in a row goes back to what stood before.
 
-Worse means 10 % more than in the tick before, after a push that moved something; ticks without one count neither way. A push is to blame only where those that
+Worse means 10 % more than in the tick before, or twice what p99 usually varies by if that is more, after a push that moved something; ticks without one count neither way. A push is to blame only where those that
 it gave more load explain the rise: requests in the system (load times latency) grew at least as much there as at those
 that it took load from. A queue that still drains at a slow endpoint is not its fault; nor is a world that changed: an
 endpoint whose speed jumped, load that grew by a tenth, endpoints that came or went excuse it for three ticks.
@@ -9,6 +9,7 @@ endpoint whose speed jumped, load that grew by a tenth, endpoints that came or w
 from __future__ import annotations
 
 from dataclasses import replace
+from math import exp, log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from allocators.target_view import Watch
 
 Floats = NDArray[np.float64]
 WORSE = 1.1
+USUAL, NOISE_GAIN, MOST_NOISE = 2.0, 0.2, 0.5  # mean absolute changes of log p99; how fast they are learnt; a cap
 TWICE = 2
 CALM_INTERVALS = 6.0
 EXCUSE_INTERVALS = 3.0
@@ -42,11 +44,14 @@ def judged(
         watch = replace(watch, excused_until_s=now_s + EXCUSE_INTERVALS * interval_s)
     if tail_ms is None or watch.undoing:
         return watch
-    seen = replace(watch, tail_ms=tail_ms, in_system=in_system, last=targets)
+    limit = max(WORSE, exp(USUAL * watch.noise))
+    varied = abs(log(tail_ms / watch.tail_ms)) if tail_ms > 0.0 and watch.tail_ms else 0.0
+    noise = watch.noise + NOISE_GAIN * (min(varied, MOST_NOISE) - watch.noise)
+    seen = replace(watch, tail_ms=tail_ms, in_system=in_system, last=targets, noise=noise)
     if not moved:
         return replace(seen, before=watch.before if watch.worse else targets)
     excused = now_s < watch.excused_until_s or watch.tail_ms is None
-    if excused or tail_ms <= WORSE * (watch.tail_ms or 0.0) or not _to_blame(watch, targets, in_system):
+    if excused or tail_ms <= limit * (watch.tail_ms or 0.0) or not _to_blame(watch, targets, in_system):
         return replace(seen, before=targets, worse=0)
     worse = watch.worse + 1
     return replace(seen, worse=worse, undoing=worse >= TWICE)

@@ -24,6 +24,7 @@ WANDER = 0.02**2  # variance of log service time per tick
 UNKNOWN = 1.0  # variance of what nobody measured
 LEAST_NOISE = 0.02**2
 STEP, HALF_STEP = 4.0, 2.0  # standard deviations
+SHRUNK = 2.0  # variances of difference from the median that count as noise
 CLIPPED = 0.5  # an error of log latency counts at most so much against a shape
 MEMORY = 0.98  # of the shapes' errors, per tick
 AS_GOOD = 1.2  # of the least error: among these, fewest workers, because they are believed full first
@@ -153,7 +154,7 @@ def expected_ms(speeds: ServerSpeeds, *, fallback_ms: Floats | None = None) -> F
 
     ``fallback_ms``, shape ``(M,)`` with NaN for none, is what a performance table expects there. All NaN where nothing
     is known of anyone. Own estimates that differ from the median by less than their error are drawn towards it, by
-    ``d²/(d² + 4·variance)`` of the difference ``d``: among equals, noise must not look like speed.
+    ``1 − 2·variance/d²`` of the difference ``d`` staying (James and Stein 1961): among equals, noise must not look like speed.
     """
     own = _drawn_to_median(speeds)
     if fallback_ms is not None:
@@ -170,8 +171,8 @@ def _drawn_to_median(speeds: ServerSpeeds) -> Floats:
     if not known.any():
         return np.asarray(np.exp(logs))
     away = logs - np.median(logs[known])
-    squared = away * away
-    kept = np.divide(squared, squared + 4.0 * speeds.variance, out=np.zeros(len(logs)), where=known & (squared > 0.0))
+    error = SHRUNK * speeds.variance
+    kept = 1.0 - np.divide(error, away * away, out=np.ones(len(logs)), where=known & (away * away > error))
     return np.asarray(np.exp(logs - (1.0 - kept) * away))
 
 

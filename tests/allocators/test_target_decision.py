@@ -316,7 +316,7 @@ def test_all_new_is_neutral() -> None:
 
 def leaning() -> TargetMemory:
     """Return the memory of even targets where one server is known to be slow: the next ticks push, and no speed jumps."""
-    done = run(SLOW_FIRST, 10, total_per_s=80.0)
+    done = run(SLOW_FIRST, 10, total_per_s=110.0)
     even = np.full(4, 0.25)
     watch = replace(done.memory.watch, before=even, last=even, tail_ms=None)
     return replace(done.memory, targets=even, watch=watch, moved=False)
@@ -327,7 +327,7 @@ def pushed(tails_ms: list[float]) -> list[TargetDecision]:
     memory, decisions = leaning(), []
     for tick, tail_ms in enumerate(tails_ms, start=20):
         now_s = tick * TICK_S
-        seen = view(SLOW_FIRST, memory.targets, now_s=now_s, total_per_s=80.0, tail_ms=tail_ms)
+        seen = view(SLOW_FIRST, memory.targets, now_s=now_s, total_per_s=110.0, tail_ms=tail_ms)
         decisions.append(decide_targets(seen, memory, now_s=now_s, interval_s=TICK_S))
         memory = decisions[-1].memory
     return decisions
@@ -372,9 +372,9 @@ def test_targets_that_go_to_and_fro_are_damped_and_reported() -> None:
     memory, targets, reports = None, np.full(2, 0.5), []
     for tick in range(24):
         now_s = tick * TICK_S
-        service = np.array([10.0, 18.0])[:: 1 if tick % 2 else -1]
+        service = np.array([10.0, 40.0])[:: 1 if tick % 2 else -1]
         decision = decide_targets(
-            view(service, targets, now_s=now_s, total_per_s=60.0), memory, now_s=now_s, interval_s=TICK_S
+            view(service, targets, now_s=now_s, total_per_s=30.0), memory, now_s=now_s, interval_s=TICK_S
         )
         memory, targets = decision.memory, decision.targets
         reports.append((decision.oscillating, "to and fro" in decision.reason, decision.memory.eta))

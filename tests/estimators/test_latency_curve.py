@@ -75,7 +75,7 @@ def test_curves_rise_even_beyond_full(workers: int) -> None:
 
 def test_an_overloaded_server_shows_its_capacity() -> None:
     """It completes 30 requests/s and its queue makes them wait 5 s: its service time is 1/30 s."""
-    assert service_ms_of(np.array([30.0]), np.array([5000.0]))[0] == pytest.approx(1000.0 / 30.0, rel=0.02)
+    assert service_ms_of(np.array([30.0]), np.array([5000.0]))[0] == pytest.approx(1000.0 / 30.0, rel=0.05)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4, 8])
