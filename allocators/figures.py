@@ -18,8 +18,8 @@ Bools = NDArray[np.bool_]
 class Figures:
     """Loads, latencies (NaN where there are too few requests: unknown, never fast) and counts, shape ``(M,)`` each.
 
-    ``heard`` says who reported in this tick, ``total_per_s`` what the whole service gets, those who are silent included;
-    ``in_system`` is the mean number of requests that each held in this tick's window (load times latency).
+    ``heard`` says who reported in this tick, ``total_per_s`` what the whole service gets, those who are silent
+    included; ``in_system`` is the mean number of requests that each held in this tick's window (load times latency).
     """
 
     loads_per_s: Floats
@@ -36,9 +36,9 @@ def gather(
     """Return the figures of this tick and the memory with what is still too little for one. O(M).
 
     A failed request counts as ``settings.failure`` mean latencies of the service on top of its own: a container that
-    fails at once looks fast, and would draw all load. Where less than half of what was issued has ended, the rest counts
-    as having taken the whole window: a container that hangs ends nothing, and would look idle. The load that speed is
-    judged by is what was served: a request that was given up was no work done.
+    fails at once looks fast, and would draw all load. Where less than half of what was issued has ended, the rest
+    counts as having taken the whole window: a container that hangs ends nothing, and would look idle. The load that
+    speed is judged by is what was served: a request that was given up was no work done.
     """
     heard = np.isfinite(view.window_s) & (view.window_s > 0.0)
     window_s = np.where(heard, view.window_s, 0.0)

@@ -63,7 +63,9 @@ def with_floor(shares: Floats, floor: Floats) -> Floats:
     raised = np.maximum(shares, floor)
     above = raised - floor
     room = float(above.sum())
-    return np.asarray(floor + above * ((1.0 - float(floor.sum())) / room)) if room > 0.0 else raised / raised.sum()
+    if room <= 0.0:
+        return np.asarray(raised / raised.sum())
+    return np.asarray(floor + above * ((1.0 - float(floor.sum())) / room))
 
 
 def node_latencies(latencies_ms: Floats, node_of: NDArray[np.intp], count: int) -> Floats:
@@ -75,4 +77,4 @@ def node_latencies(latencies_ms: Floats, node_of: NDArray[np.intp], count: int) 
     known = np.isfinite(latencies_ms)
     sums = np.bincount(node_of[known], latencies_ms[known], count)
     sizes = np.bincount(node_of[known], minlength=count)
-    return np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0)
+    return np.asarray(np.divide(sums, sizes, out=np.full(count, np.nan), where=sizes > 0))

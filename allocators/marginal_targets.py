@@ -1,4 +1,4 @@
-"""Targets where one more request costs the same everywhere: marginal latency equalised, with a price for leaving a node.
+"""Targets where one more request costs the same everywhere: marginal latency equalised, leaving a node has a price.
 
     minimise  Σ_j w_j·l_j(w_j) + p·Σ_h max(0, R_h − W_h)    with Σ_j w_j = R,  low_j ≤ w_j ≤ high_j
 

@@ -1,8 +1,8 @@
 """Which part of all requests each endpoint should get: the state machine that joins estimate, optimum and safety.
 
 Every tick, in this order: who came and went (``membership.py``); is there something new, or must the plan be held or
-relaxed; what do the figures say (``figures.py``, ``server_speeds.py``); did the last pushes do harm (``undo.py``); where
-is the optimum within the bounds of one step (``marginal_targets.py``); how far do we go (``oscillation.py``).
+relaxed; what do the figures say (``figures.py``, ``server_speeds.py``); did the last pushes do harm (``undo.py``);
+where is the optimum within the bounds of one step (``marginal_targets.py``); how far do we go (``oscillation.py``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from allocators import undo
 from allocators.figures import Figures, gather
 from allocators.imbres_targets import node_latencies, shift_load
+from allocators.layout import sums
 from allocators.marginal_targets import Crossing, cheapest_loads, latency_cost
 from allocators.membership import settled, warm_caps
 from allocators.oscillation import faded, next_eta, oscillating, remembered, turned
@@ -79,7 +80,8 @@ def decide_targets(
     >>> for tick in range(20):
     ...     loads = 60.0 * (decision.targets if decision else np.array([0.5, 0.5]))
     ...     latency = 1000.0 / (np.array([100.0, 50.0]) - loads)
-    ...     view = ServiceView(("a", "b"), ("h1", "h2"), np.ones(2), 5 * loads, np.zeros(2), latency, np.full(2, 5.0), now)
+    ...     seen = 5 * loads, np.zeros(2), latency, np.full(2, 5.0), now
+    ...     view = ServiceView(("a", "b"), ("h1", "h2"), np.ones(2), *seen)
     ...     decision = decide_targets(view, decision and decision.memory, now_s=now, interval_s=5.0)
     ...     now += 5.0
     >>> decision.targets.round(2).tolist()
@@ -129,7 +131,7 @@ def _imbres(
     names, node_of = np.unique(np.array(view.nodes), return_inverse=True)
     count, node_of = len(names), node_of.astype(np.intp)
     latencies = node_latencies(figures.latencies_ms, node_of, count)
-    shares, balanced = np.bincount(node_of, memory.targets, count), np.bincount(node_of, fair, count)
+    shares, balanced = sums(node_of, memory.targets, count), sums(node_of, fair, count)
     shifted = shift_load(shares, latencies, balanced, eta=settings.imbres_eta)
     targets = shifted[node_of] * (fair / balanced[node_of])
     flip, signs = turned(targets - memory.targets, memory.signs, fair)

@@ -137,8 +137,8 @@ class TargetMemory:
     targets:
         In force, summing to 1.
     pending:
-        Windows not yet enough for a figure, shape ``(5, M)``: requests, failures, summed latency in ms, seconds, requests that
-        began and had not ended.
+        Windows not yet enough for a figure, shape ``(5, M)``: requests, failures, summed latency in ms, seconds,
+        requests that began and had not ended.
     quiet:
         Ticks in a row without a figure although the endpoint reported.
     heard_s, joined_s:

@@ -1,9 +1,10 @@
 """Undo: a plan that makes p99 worse twice in a row goes back to what stood before.
 
-Worse means 10 % more than in the tick before, or twice what p99 usually varies by if that is more, after a push that moved something; ticks without one count neither way. A push is to blame only where those that
-it gave more load explain the rise: requests in the system (load times latency) grew at least as much there as at those
-that it took load from. A queue that still drains at a slow endpoint is not its fault; nor is a world that changed: an
-endpoint whose speed jumped, load that grew by a tenth, endpoints that came or went excuse it for three ticks.
+Worse means 10 % more than in the tick before, or twice what p99 usually varies by if that is more, after a push that
+moved something; ticks without one count neither way. A push is to blame only where those that it gave more load explain
+the rise: requests in the system (load times latency) grew at least as much there as at those that it took load from.
+A queue that still drains at a slow endpoint is not its fault; nor is a world that changed: an endpoint whose speed
+jumped, load that grew by a tenth, endpoints that came or went excuse it for three ticks.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A performance table as a value that JSON can hold, and back. What is read is not trusted: it may be a torn old file."""
+"""A performance table as a value that JSON can hold, and back. What is read is not trusted: a file may be anything."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 The paper's two keys: interference (CPU, memory bandwidth, network bandwidth), each in 4 equal buckets over 0..80 %, and
 load per container, 4 equal buckets from 0 to the load at which a container alone uses 50 % of its CPU; 256 cells. Its
 equation (4) as printed lacks the first term ``φ(I, w_m)`` and would not interpolate; here it is added. What the paper
-leaves open is settled so: a cell stands at the mean load of its samples; cells are averaged with gain 0.3, or more where
-new samples outweigh what is left of the old; old cells fade; a reading never falls with load.
+leaves open is settled so: a cell stands at the mean load of its samples; cells are averaged with gain 0.3, or more
+where new samples outweigh what is left of the old; old cells fade; a reading never falls with load.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CellKey = tuple[int, int, int, int]  # the same and the bucket of load
 
 @dataclass(frozen=True, slots=True)
 class Interference:
-    """Average utilisation of the hosts, 0..1 each. What a host cannot measure is 0, always: it then tells nothing apart."""
+    """Average utilisation of hosts, 0..1 each. What a host cannot measure is 0, always: it then tells nothing apart."""
 
     cpu: float = 0.0
     memory_bandwidth: float = 0.0
@@ -75,7 +75,7 @@ class PerformanceTable:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the table says. ``distance`` is to the interference asked for, in buckets; age is of the oldest cell used."""
+    """What the table says; ``distance`` is to the interference asked for, in buckets; age that of the oldest cell."""
 
     tail_ms: float
     mean_ms: float
@@ -118,7 +118,7 @@ def learn(table: PerformanceTable, points: Iterable[HistoryPoint]) -> Performanc
 
 
 def with_full_load(table: PerformanceTable, full_load_per_s: float) -> PerformanceTable:
-    """Return the table with another w_max: cells move to the bucket of their load; of two in one the newer counts more."""
+    """Return the table with another w_max: cells move to the bucket of their load; those that meet are averaged."""
     moved = PerformanceTable(full_load_per_s, table.percentile, table.half_life_s)
     cells: dict[CellKey, Cell] = {}
     for key, cell in sorted(table.cells.items(), key=lambda item: item[1].time_s):
@@ -139,7 +139,7 @@ def read(table: PerformanceTable, interference: Interference, load_per_s: float,
 
     Examples
     --------
-    >>> points = [HistoryPoint(0.0, Interference(), load, tail, tail / 2, 100.0) for load, tail in ((5, 10.0), (15, 30.0))]
+    >>> points = [HistoryPoint(0.0, Interference(), load, 2.0 * load, load, 100.0) for load in (5.0, 15.0)]
     >>> table = learn(PerformanceTable(40.0), points)
     >>> [read(table, Interference(), load, now_s=0.0).tail_ms for load in (5.0, 10.0, 20.0)]
     [10.0, 20.0, 40.0]

@@ -1,12 +1,12 @@
 """How fast each endpoint of a service is now: a filter over what its latencies say of its service time.
 
 One scalar Kalman filter for each endpoint, on the logarithm of its service time, so that twice and half as slow are
-equally far. A figure of n samples is as uncertain as a queue makes it, ``(1 + 5ρ)/n`` in log service time; speed wanders
-by 2 % a tick. A step (an antagonist comes or goes) shows as one error of over 4 standard deviations, or two of the same
-sign of over 2: then the new figure counts and the past does not.
+equally far. A figure of n samples is as uncertain as a queue makes it, ``(1 + 5ρ)/n`` in log service time; speed
+wanders by 2 % a tick. A step (an antagonist comes or goes) shows as one error of over 4 standard deviations, or two of
+the same sign of over 2: then the new figure counts and the past does not.
 
-All shapes of ``latency_curve.WORKERS`` are followed side by side: only under the true one does the service time stay the
-same while the load changes. Of those whose predictions of latency err least, the one with fewest workers is used.
+All shapes of ``latency_curve.WORKERS`` are followed side by side: only under the true one does the service time stay
+the same while the load changes. Of those whose predictions of latency err least, the one with fewest workers is used.
 """
 
 from __future__ import annotations
@@ -130,10 +130,8 @@ def follow(
     noise = np.maximum((1.0 + 5.0 * rho) / counts[seen], LEAST_NOISE)
     surprise = (said - old)[speeds.shape] / np.sqrt(before + noise)
     last = speeds.surprise[seen]
-    jumped = known & (
-        (np.abs(surprise) > STEP)
-        | ((np.minimum(surprise, last) > HALF_STEP) | (np.maximum(surprise, last) < -HALF_STEP))
-    )
+    twice = (np.minimum(surprise, last) > HALF_STEP) | (np.maximum(surprise, last) < -HALF_STEP)
+    jumped = known & (twice | (np.abs(surprise) > STEP))
     gain = np.where(jumped | ~known, 1.0, before / (before + noise))
     settled = known & ~jumped & (rho < BUSY)  # a queue that grows or drains fits no curve
     misfit, figures = _judged(speeds, loads[settled], latencies[settled], old[:, settled])
@@ -150,11 +148,11 @@ def follow(
 
 
 def expected_ms(speeds: ServerSpeeds, *, fallback_ms: Floats | None = None) -> Floats:
-    """Return a service time for every endpoint, shape ``(M,)``: its own, else the fallback's, else the service's median.
+    """Return a service time for every endpoint, shape ``(M,)``: its own, else the fallback's, else the median.
 
     ``fallback_ms``, shape ``(M,)`` with NaN for none, is what a performance table expects there. All NaN where nothing
-    is known of anyone. Own estimates that differ from the median by less than their error are drawn towards it, by
-    ``1 − 2·variance/d²`` of the difference ``d`` staying (James and Stein 1961): among equals, noise must not look like speed.
+    is known of anyone. Own estimates are drawn towards the median by their error, so that ``1 − 2·variance/d²`` of the
+    difference ``d`` stays (James and Stein 1961): among equals, noise must not look like speed.
     """
     own = _drawn_to_median(speeds)
     if fallback_ms is not None:
@@ -177,16 +175,9 @@ def _drawn_to_median(speeds: ServerSpeeds) -> Floats:
 
 
 def _judged(speeds: ServerSpeeds, loads: Floats, latencies: Floats, old: Floats) -> tuple[Floats, float]:
-    errors = np.array(
-        [
-            (
-                np.minimum(np.abs(np.log(latency_ms(loads, np.exp(old[index]), workers=workers) / latencies)), CLIPPED)
-                ** 2
-            ).sum()
-            for index, workers in enumerate(WORKERS)
-        ]
-    )
-    return MEMORY * speeds.misfit + errors, MEMORY * speeds.figures + len(loads)
+    expected = [latency_ms(loads, np.exp(old[index]), workers=workers) for index, workers in enumerate(WORKERS)]
+    errors = np.minimum(np.abs(np.log(np.stack(expected) / latencies)), CLIPPED)
+    return MEMORY * speeds.misfit + (errors * errors).sum(axis=1), MEMORY * speeds.figures + len(loads)
 
 
 def _best_shape(speeds: ServerSpeeds) -> int:

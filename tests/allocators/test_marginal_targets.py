@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -109,8 +111,8 @@ def test_a_higher_price_never_makes_more_cross(seed: int) -> None:
         loads = cheapest_loads(service_ms, total_per_s=total, workers=workers, crossing=priced)
         results.append((crossed(loads, crossing), latency_cost(loads, service_ms, workers=workers)))
 
-    assert all(after[0] <= before[0] + 1e-6 * total for before, after in zip(results, results[1:], strict=False))
-    assert all(after[1] >= before[1] * (1 - 1e-5) for before, after in zip(results, results[1:], strict=False))
+    assert all(after[0] <= before[0] + 1e-6 * total for before, after in pairwise(results))
+    assert all(after[1] >= before[1] * (1 - 1e-5) for before, after in pairwise(results))
 
 
 def test_nodes_differ_by_at_most_the_price() -> None:

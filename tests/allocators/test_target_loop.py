@@ -70,7 +70,7 @@ def test_an_antagonist_is_left_within_six_ticks_and_a_healed_server_is_back_with
 
 @pytest.mark.parametrize(("factor", "base_ms"), [(20.0, 10.0), (20.0, 40.0)])
 def test_a_server_that_was_at_the_floor_is_back_within_twelve_ticks(factor: float, base_ms: float) -> None:
-    """20 times slower: to the floor, where it gets a request or two in a tick; healed, its floor rises until it is seen."""
+    """20 times slower: to the floor, with a request or two in a tick; healed, its floor rises until it is seen."""
     loop = Loop(lambda tick: antagonist(tick, factor=factor, base_ms=base_ms), 3000.0 / base_ms, seed=5).run(40)
     fair = [6.0 * part[0] for part in loop.targets]
 
@@ -94,7 +94,7 @@ def test_a_server_that_fails_half_of_its_requests_loses_load_and_gets_it_back() 
 
 @pytest.mark.parametrize("rho", [0.5, 0.8])
 def test_among_equal_servers_targets_stay_nearly_equal(rho: float) -> None:
-    """Noise is not speed: within 10 % of the fair share, and p99 within 10 % of equal targets with the same arrivals."""
+    """Noise is not speed: within 10 % of the fair share, and p99 within 10 % of what equal targets get."""
     loop = Loop(steady(*[10.0] * 8), rho * 800.0, seed=7).run(40)
     even = Loop(steady(*[10.0] * 8), rho * 800.0, seed=7, strategy="equal").run(40)
 
@@ -113,7 +113,7 @@ def test_a_price_keeps_more_requests_at_home() -> None:
 
 
 def test_imbres_settles_near_equal_latency() -> None:
-    """Algorithm 1 at 60 %: the slow hosts lose load until latencies are near each other, without saturating any host."""
+    """Algorithm 1 at 60 %: the slow host loses load until latencies are near each other, and none saturates."""
     service_ms = np.array([10.0, 10.0, 10.0, 25.0])
     loop = Loop(steady(*service_ms), 0.6 * float((1000.0 / service_ms).sum()), seed=9, strategy="imbres").run(60)
     part = np.mean(loop.targets[40:], axis=0)

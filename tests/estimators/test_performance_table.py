@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -111,7 +112,7 @@ def test_a_reading_never_falls_with_load(points: list[tuple[float, float, float]
     table = learn(PerformanceTable(40.0), [point(load, value, count=count) for load, value, count in points])
     readings = [tail(table, load / 2.0) for load in range(160)]
 
-    assert all(after >= before - 1e-9 * before for before, after in zip(readings, readings[1:], strict=False))
+    assert all(after >= before - 1e-9 * before for before, after in pairwise(readings))
 
 
 def test_a_cell_is_an_average_that_follows() -> None:
