@@ -17,8 +17,8 @@ def crossing_price(
     given_ms:
         ``askew.mesh/cross-node-cost``, None for auto.
     local, crossing:
-        What clients see of requests that stayed on and left their node, queueing at the server taken off as far as it is
-        known (server-side mean of the same requests); None where it is unknown.
+        What clients see of requests that stayed on and left their node, without what the servers took for the same
+        requests as far as that is known; None where it is unknown.
     last_ms:
         The price so far: it stands where nothing is known, and moves by half otherwise, so that a figure of one tick
         does not swing the targets.
