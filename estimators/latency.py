@@ -122,7 +122,7 @@ def difference(
     """Return the requests between two cumulative samples of one source. O(buckets).
 
     Any count that fell is a restart: everything since counts from zero. Other bounds are another program: counting
-    starts anew, as after a gap. A bad sample leaves ``before`` as it was.
+    starts anew, as after a gap. A bad sample leaves ``before`` as it was; the same one again is nothing new.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def difference(
         return WindowStep(now)
     elapsed_s = now.time_s - before.time_s
     if abs(elapsed_s) < SAME_TIME_S:
-        return WindowStep(before, fault=HistogramFault.SAME_TIME)
+        return WindowStep(before, fault=None if _same(before, now) else HistogramFault.SAME_TIME)
     if elapsed_s < 0:
         return WindowStep(before, fault=HistogramFault.TIME_BACK)
     if elapsed_s > longest_gap_s:
@@ -150,6 +150,11 @@ def difference(
     counts = new if restarted else tuple(a - b for a, b in zip(new, old, strict=True))
     sum_ms = now.sum_ms if restarted else now.sum_ms - before.sum_ms
     return WindowStep(now, LatencyWindow(before.time_s, now.time_s, now.bounds_ms, counts, sum_ms))
+
+
+def _same(before: CumulativeHistogram, now: CumulativeHistogram) -> bool:
+    old, new = ((one.bounds_ms, one.counts, one.count, one.sum_ms) for one in (before, now))
+    return old == new
 
 
 def _buckets(sample: CumulativeHistogram) -> tuple[int, ...]:

@@ -88,6 +88,13 @@ def test_what_cannot_be_subtracted_says_why_and_changes_nothing(sample: Sample, 
     assert (step.last, step.window, step.fault) == (FIRST, None, fault)
 
 
+def test_the_same_sample_again_is_nothing_new() -> None:
+    """A source that is slower than the tick shows its last sample until the next: no window, no fault."""
+    step = difference(FIRST, replace(FIRST))
+
+    assert (step.last, step.window, step.fault) == (FIRST, None, None)
+
+
 def test_a_gap_of_more_than_three_intervals_gives_no_window() -> None:
     """20 s at an interval of 5 s: nobody knows when it was; the next window counts again."""
     late, after = replace(LATER, time_s=20.0), replace(LATER, time_s=25.0, count=13)
