@@ -149,3 +149,18 @@ def test_bad_samples_are_counted(topology: Topology) -> None:
     assert (
         read_endpoint_windows(topology, Telemetry(5.0, latencies=(bad,)), EndpointMemory(), interval_s=5.0).faults == 1
     )
+
+
+def test_what_fails_between_two_windows_waits_for_the_next(topology: Topology) -> None:
+    """Load reports come more often than histograms: three failures while none was new count in the next window."""
+    old = histogram("back-1", 0.0, 0, 0, 0)
+    first = Telemetry(0.0, (load(100, 0),), (errors("back-1", 0.0, 0),), (old,))
+    between = Telemetry(5.0, (load(150, 3),), (errors("back-1", 0.0, 0),), (old,))
+    last = Telemetry(10.0, (load(200, 3),), (errors("back-1", 10.0, 2),), (histogram("back-1", 10.0, 9, 9, 9),))
+    memory = read_endpoint_windows(topology, first, EndpointMemory(), interval_s=5.0).memory
+    quiet = read_endpoint_windows(topology, between, memory, interval_s=5.0)
+    (windows,) = read_endpoint_windows(topology, last, quiet.memory, interval_s=5.0).windows.values()
+    window = windows[ContainerName("back-1")]
+
+    assert (quiet.windows, quiet.faults) == ({}, 0)
+    assert (window.failures, window.issued) == (3, 100)
