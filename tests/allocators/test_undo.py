@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from allocators.target_decision import decide_targets
-from allocators.target_view import TargetDecision, TargetMemory
+from allocators.target_view import TargetDecision, TargetMemory, Watch
+from allocators.undo import judged
 from tests.allocators.noiseless import SLOW_FIRST, TICK_S, run, view
 
 
@@ -80,3 +81,37 @@ def test_targets_that_go_to_and_fro_are_damped_and_reported() -> None:
     assert any(oscillating for oscillating, _, _ in reports)
     assert any(said for _, said, _ in reports)
     assert min(eta for _, _, eta in reports) < 0.5
+
+
+def seen_after_a_push(in_system: list[float], *, tail_ms: float = 200.0) -> Watch:
+    """Return the watch after load went from e0 to e1, and the requests that each holds went from (5, 5) to these."""
+    before, after = np.array([0.5, 0.5]), np.array([0.4, 0.6])
+    watch = Watch(before=before, last=before, in_system=np.array([5.0, 5.0]), tail_ms=100.0)
+    return judged(
+        watch,
+        targets=after,
+        in_system=np.array(in_system),
+        tail_ms=tail_ms,
+        moved=True,
+        world_changed=False,
+        now_s=5.0,
+        interval_s=5.0,
+    )
+
+
+def test_a_queue_that_still_drains_is_not_the_pushs_fault() -> None:
+    """p99 doubled, but the rise lies at the endpoint that lost load: not ours. At the other one it is."""
+    assert seen_after_a_push([50.0, 6.0]).worse == 0
+    assert seen_after_a_push([4.0, 50.0]).worse == 1
+
+
+def test_what_p99_usually_varies_by_is_not_worse() -> None:
+    """After ticks that swung by 40 % a rise of half is nothing; in a calm service it counts."""
+    calm = Watch(before=np.ones(1), last=np.ones(1), in_system=np.ones(1), tail_ms=100.0)
+
+    def worse(watch: Watch) -> int:
+        same = {"targets": np.ones(1), "in_system": np.ones(1), "world_changed": False, "now_s": 5.0, "interval_s": 5.0}
+        return judged(watch, tail_ms=150.0, moved=True, **same).worse
+
+    assert worse(calm) == 1
+    assert worse(replace(calm, noise=0.35)) == 0
