@@ -161,8 +161,9 @@ class DiscoveryService:
         writer = asyncio.create_task(self._write(stream, client, context), name=f"xds-writer-{client.proxy.id}")
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and not stream.is_closing:
-                log.info("stream of %s ends: %s", client.proxy.id, task.exception())
+            error = None if task.cancelled() else task.exception()
+            if not stream.is_closing:
+                log.info("stream of %s ends: %s", client.proxy.id, error)
                 reader.cancel()
 
         writer.add_done_callback(ended)
