@@ -25,6 +25,8 @@ from xds_server.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
+LAST_WRITE_S = 1.0  # a client that does not read keeps a write under way; its stream is given up after this
+
 Context = grpc.aio.ServicerContext[bytes, bytes]
 # gRPC service to (method, transport, the one type it serves).
 METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {
@@ -112,8 +114,10 @@ class DiscoveryService:
                 assert client is not None
                 await self._receive(stream, client, message)
         except RefuseStreamError as error:
+            await _stop(stream, writer)
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except RefusePeerError as error:
+            await _stop(stream, writer)
             await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
         except asyncio.CancelledError:
             if not self._draining and not stream.is_aged:
@@ -125,9 +129,7 @@ class DiscoveryService:
             self._readers.discard(reader)
             self.store.leave(stream)
             self.metrics.connected.set(len(self.store.clients))
-            if writer is not None:
-                writer.cancel()
-                await asyncio.wait((writer,))
+            await _stop(stream, writer)
 
     def _end_when_old(self, stream: Stream, reader: asyncio.Task[None]) -> asyncio.TimerHandle | None:
         """End the stream with OK at its age, a little spread, so that streams that came together do not go together."""
@@ -146,7 +148,7 @@ class DiscoveryService:
         writer = asyncio.create_task(self._write(stream, client, context), name=f"xds-writer-{client.proxy.id}")
 
         def ended(task: asyncio.Task[None]) -> None:
-            if not task.cancelled() and not reader.done():
+            if not task.cancelled() and not reader.done() and not stream.is_over:
                 log.info("stream of %s ends: %s", client.proxy.id, task.exception())
                 reader.cancel()
 
@@ -205,7 +207,11 @@ class DiscoveryService:
                 self._pushes.take()
                 self.metrics.pushes.labels(type_url).inc()
                 self.store.note_sent(client.proxy, response.news)
+                stream.is_writing = True
                 await context.write(data)
+                stream.is_writing = False
+                if stream.is_over:
+                    return
                 self.metrics.response_bytes.labels(type_url).observe(len(data))
                 self.metrics.response_seconds.labels(type_url).observe(time.perf_counter() - started_s)
                 log.debug("%s gets %s of %s", client.proxy.id, len(response.resources), type_url)
@@ -224,3 +230,16 @@ class DiscoveryService:
     def _oversized(self, type_url: str, name: str) -> None:
         self.metrics.oversized.labels(type_url).inc()
         log.error("%s of %s alone is larger than %d bytes", ascii(name), type_url, self.settings.largest_response_bytes)
+
+
+async def _stop(stream: Stream, writer: asyncio.Task[None] | None) -> None:
+    """End the task that writes. A write that is under way is let finish first: gRPC cannot end a call beside it, and
+    the client would wait for its end for ever.
+    """
+    if writer is None or writer.done():
+        return
+    stream.is_over = True
+    if stream.is_writing:
+        await asyncio.wait((writer,), timeout=LAST_WRITE_S)
+    writer.cancel()
+    await asyncio.wait((writer,))

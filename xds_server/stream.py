@@ -39,7 +39,7 @@ class Stream:
         self.subscriptions: dict[str, Subscription] = {}
         self.sent: dict[str, Sent] = {}
         self.dirty = asyncio.Event()
-        self.is_aged = False
+        self.is_aged = self.is_over = self.is_writing = False
         self._held_since_s: float | None = None
         self._removal_at_s: float | None = None
         self._heartbeats = Heartbeats()
