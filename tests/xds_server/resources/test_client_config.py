@@ -76,8 +76,8 @@ def test_weighted_clusters_has_a_cluster_for_each_tier() -> None:
         "127.0.3.11:9080": (1, 1),
     }
     assert weights_of(snapshot, REMOTE) == {
-        "127.0.3.10:9080": (0, 10_000),
-        "127.0.3.11:9080": (0, 2500),
+        "127.0.3.10:9080": (0, 4000),
+        "127.0.3.11:9080": (0, 1000),
         "127.0.2.10:9090": (1, 1),
     }
     assert message_of(snapshot.of(CDS)[LOCAL]).HasField("outlier_detection")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
+import numpy as np
 import pytest
 from envoy.config.core.v3 import address_pb2, base_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from mesh.topology import Container, ContainerName, Node, NodeName, ServiceName, Topology
 from xds_server.resources.endpoints import HEAVIEST, STANDBY, EndpointFrame, integer_weights
+from xds_server.snapshot import Load
 
 PORT = 9080
 words = st.text(st.characters(codec="utf-8"), max_size=12)
@@ -72,26 +74,52 @@ def test_spliced_is_what_objects_make(drawn: tuple[Topology, list[Container]], d
     weighted = [(one, data.draw(st.integers(1, HEAVIEST))) for one in used]
     spare = [one for one in containers if one not in used and data.draw(st.booleans())]
     frame = EndpointFrame(topology, containers, PORT)
-    positions = [(frame.position[one.name], weight) for one, weight in weighted]
-    body, load = frame.assignment("outbound|x", positions, [frame.position[one.name] for one in spare])
+    weights = [0] * len(containers)
+    for one, weight in weighted:
+        weights[frame.position[one.name]] = weight
+    standbys = [frame.position[one.name] for one in spare]
+    body, load = frame.assignment("outbound|x", weights, standbys)
 
     assert endpoint_pb2.ClusterLoadAssignment.FromString(body) == expected(topology, weighted, spare)
-    shuffled, _ = frame.assignment("outbound|x", positions[::-1], [frame.position[one.name] for one in spare[::-1]])
-    assert shuffled == body, "the order in which they are given is nothing"
-    weights = [weight for _, weight in weighted] or [1] * len(spare)
-    assert (load.endpoints, load.total) == (len(weights), sum(weights))
+    shuffled, _ = frame.assignment("outbound|x", weights, standbys[::-1])
+    assert shuffled == body, "the order in which standbys are given is nothing"
+    used = [weight for weight in weights if weight] or [1] * len(spare)
+    assert load == Load(len(used), min(used, default=0), max(used, default=0), sum(used))
 
 
-@given(st.lists(st.floats(1e-9, 1.0), min_size=1, max_size=50))
-def test_weights_are_positive_integers_in_the_ratio_of_the_shares(shares: list[float]) -> None:
-    """The largest is 10,000; each other is within half a unit of its ratio, and at least 1."""
-    weights = integer_weights(shares)
+@given(meshes(), st.data())
+def test_a_tier_takes_its_nodes_only(drawn: tuple[Topology, list[Container]], data: st.DataObject) -> None:
+    """The same weights, but of some nodes' endpoints: what that tier's cluster gets."""
+    topology, containers = drawn
+    frame = EndpointFrame(topology, containers, PORT)
+    weights = [data.draw(st.integers(0, HEAVIEST)) for _ in containers]
+    groups = [group for group in range(len(frame.nodes)) if data.draw(st.booleans())]
+    body, _ = frame.assignment("outbound|x", weights, groups=groups)
+    nodes = {frame.nodes[group] for group in groups}
+    weighted = [
+        (one, weights[frame.position[one.name]])
+        for one in containers
+        if one.node in nodes and weights[frame.position[one.name]]
+    ]
 
-    assert max(weights) == HEAVIEST
-    for share, weight in zip(shares, weights, strict=True):
-        assert weight == pytest.approx(max(1.0, share / max(shares) * HEAVIEST), abs=0.5)
+    assert endpoint_pb2.ClusterLoadAssignment.FromString(body) == expected(topology, weighted, [])
+
+
+@given(st.lists(st.lists(st.one_of(st.just(0.0), st.floats(1e-9, 1.0)), min_size=4, max_size=4), max_size=6))
+def test_weights_are_integers_in_the_ratio_of_the_shares(rows: list[list[float]]) -> None:
+    """A row's largest is 10,000; each other within half a unit of its ratio and at least 1; no share is 0."""
+    fractions = np.array(rows, dtype=float).reshape(len(rows), 4)
+    weights = integer_weights(fractions)
+
+    assert weights.shape == fractions.shape
+    for row, found in zip(rows, weights.tolist(), strict=True):
+        largest = max(row) or 1.0
+        for share, weight in zip(row, found, strict=True):
+            expected = max(1.0, share / largest * HEAVIEST) if share else 0.0
+            assert weight == pytest.approx(expected, abs=0.5)
 
 
 def test_no_shares_have_no_weights() -> None:
-    """An empty group is empty."""
-    assert integer_weights([]) == []
+    """An empty matrix stays empty."""
+    assert integer_weights(np.zeros((0, 3))).shape == (0, 3)
+    assert integer_weights(np.zeros((3, 0))).shape == (3, 0)
