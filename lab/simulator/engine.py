@@ -11,6 +11,7 @@ import math
 
 import numpy as np
 
+from lab.simulator.lending import lend
 from lab.simulator.compiled import compiled
 from lab.simulator.event_heap import pop, push
 from lab.simulator.policy import Done, Pick
@@ -83,6 +84,11 @@ NOBODY = -1
 @compiled
 def advance(world: World, until_s: float, pick: Pick, done: Done) -> int:
     """Play all events up to ``until_s``; return REACHED, or NEEDS_ROOM when the pools must grow first. O(events · log)."""
+    return _play_until(lend(world), until_s, pick, done)
+
+
+@compiled
+def _play_until(world: World, until_s: float, pick: Pick, done: Done) -> int:
     counters, heap, requests = world.counters, world.heap, world.requests
     while True:
         in_flight = world.calls.free.size - counters.ints[FREE_CALLS]
