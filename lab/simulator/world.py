@@ -35,7 +35,7 @@ NOW_S, CONNECTION_COST, REPORT_S, HANDSHAKES = range(4)
 
 # Columns of the board: what a server's inside shows
 IN_FLIGHT, SPEED, UTILISATION, RATE, LATENCIES = range(5)
-LATENCY_ROWS, LATENCY_RING = 32, 9  # per requests-in-flight at arrival: how many latest latencies are kept
+LATENCY_ROWS, LATENCY_RING = 32, 33  # per requests-in-flight at arrival: how many latest latencies are kept
 LATENCY_WIDTH = LATENCY_RING + 1  # and how many there ever were
 BOARD_WIDTH = LATENCIES + LATENCY_ROWS * LATENCY_WIDTH
 
