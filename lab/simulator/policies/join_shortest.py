@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.simulator.compiled import compiled, compiled_pick
+from lab.simulator.compiled import compiled_pick
+from lab.simulator.pair import Pair
 from lab.simulator.policy import Policy
 from lab.simulator.randomness import below
 from lab.simulator.sight import Sight
@@ -13,13 +14,13 @@ from lab.simulator.world import IN_FLIGHT, SPEED
 
 @compiled_pick
 def pick_shortest(now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any) -> int:
-    """Choose the server with the least (requests in flight + 1) / speed; ties at random."""
+    """Choose the least expected time, max(1, (in flight + 1) / workers) / speed; ties at random. O(links)."""
     best, least, ties = links[0], 1e300, 0
     for link in links:
-        wait = (board[link, IN_FLIGHT] + 1.0) / board[link, SPEED]
-        if wait < least:
-            best, least, ties = link, wait, 1
-        elif wait == least:
+        time = max(1.0, (board[link, IN_FLIGHT] + 1.0) / memory[1 + link]) / board[link, SPEED]
+        if time < least:
+            best, least, ties = link, time, 1
+        elif time == least:
             ties += 1
             if below(rng, ties) == 0:
                 best = link
@@ -37,10 +38,19 @@ def pick_shorter_of_two(
 
 
 class JoinShortestQueue(Policy):
-    """Shortest expected wait over all servers, by true counts and speeds."""
+    """Shortest expected time over all servers, by true counts and speeds."""
 
     pick = pick_shortest
     sight = Sight.ORACLE
+
+    def memory_size(self, pair: Pair) -> int:
+        """The servers' workers."""
+        return 1 + pair.servers
+
+    def start(self, pair: Pair) -> None:
+        """Connect to all."""
+        pair.memory[:, 1:] = pair.workers
+        super().start(pair)
 
 
 class SharedTwoChoices(Policy):
