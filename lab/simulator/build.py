@@ -107,7 +107,13 @@ def _check(scenario: Scenario) -> None:
 
 
 def _bare_pair(
-    scenario: Scenario, name: tuple[int, int], side: tuple[Party, Party], speeds: SpeedPaths, policy: Policy, *, seed: list[int]
+    scenario: Scenario,
+    name: tuple[int, int],
+    side: tuple[Party, Party],
+    speeds: SpeedPaths,
+    policy: Policy,
+    *,
+    seed: list[int],
 ) -> Pair:
     clients, servers = side
     zones = np.array(scenario.zones, dtype=np.int64)
@@ -165,10 +171,12 @@ def _world(
     clients = np.array([c.nodes.size for c, _ in sides], dtype=np.int64)
     servers = np.array([s.nodes.size for _, s in sides], dtype=np.int64)
     network = scenario.network
-    one_way_s = np.concatenate([
-        np.where(c.nodes[:, None] == s.nodes[None, :], network.same_node_s, network.cross_node_s).ravel() / 2
-        for c, s in sides
-    ])
+    one_way_s = np.concatenate(
+        [
+            np.where(c.nodes[:, None] == s.nodes[None, :], network.same_node_s, network.cross_node_s).ravel() / 2
+            for c, s in sides
+        ]
+    )
     pairs = Pairs(
         row_first=_starts(clients),
         cell_first=_starts(clients * servers),

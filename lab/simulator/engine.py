@@ -11,9 +11,9 @@ import math
 
 import numpy as np
 
-from lab.simulator.lending import lend
 from lab.simulator.compiled import compiled
 from lab.simulator.event_heap import pop, push
+from lab.simulator.lending import lend
 from lab.simulator.policy import Done, Pick
 from lab.simulator.stations import (
     enter_fifo,
@@ -53,10 +53,10 @@ from lab.simulator.world import (
     PENDING,
     PLACE,
     RATE,
+    REPORT,
     REPORT_RATE,
     REPORT_S,
     REPORT_UTILISATION,
-    REPORT,
     REQUEST,
     RESPONSE,
     RETRIES,

@@ -42,9 +42,7 @@ def in_system(rates: Reals, service_rates: Reals, workers: NDArray[np.int64], *,
     return offered + waiting * (1 + variation**2) / 2
 
 
-def best_split(
-    total: float, service_rates: Reals, workers: NDArray[np.int64], *, variation: float = 1.0
-) -> Reals:
+def best_split(total: float, service_rates: Reals, workers: NDArray[np.int64], *, variation: float = 1.0) -> Reals:
     """Return the rates per server that minimise the mean latency of all requests: equal marginal latency.
 
     KKT: d(w·l(w))/dw = θ where w > 0, ≥ θ where w = 0; bisection on θ. O(servers · STEPS²).

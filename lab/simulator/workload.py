@@ -75,9 +75,7 @@ def _rates_at(scenario: Scenario, at_s: float) -> NDArray[np.float64]:
     return rates
 
 
-def _work(
-    scenario: Scenario, trees: Trees, nodes: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def _work(scenario: Scenario, trees: Trees, nodes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
     # One standard normal and one uniform a call, whatever the service: the draw does not depend on the services' shapes.
     normal, uniform = rng.standard_normal(nodes.size), rng.random(nodes.size)
     work_s = np.empty(nodes.size)
@@ -88,9 +86,7 @@ def _work(
     return work_s * trees.work_factor[nodes]
 
 
-def sized(
-    work: Work, *, normal: NDArray[np.float64], uniform: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def sized(work: Work, *, normal: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.float64]:
     """Turn standard draws into work in seconds.
 
     >>> sized(Work(0.01, "constant"), normal=np.zeros(2), uniform=np.zeros(2)).tolist()

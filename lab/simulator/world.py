@@ -20,7 +20,9 @@ Integers = NDArray[np.int64]
 Reals = NDArray[np.float64]
 
 # Columns of Calls.ints
-NODE, PARENT, ROW, SERVER, REQUEST, VERSION, PENDING, STAGE, LEFT, RIGHT, IN_FLIGHT_SEEN, TRIES, FAILED, PLACE, PAIR = range(15)
+NODE, PARENT, ROW, SERVER, REQUEST, VERSION, PENDING, STAGE, LEFT, RIGHT, IN_FLIGHT_SEEN, TRIES, FAILED, PLACE, PAIR = (
+    range(15)
+)
 # Columns of Calls.reals
 SENT_S, TRIED_S, ARRIVED_S, GOAL_S, REPORT_UTILISATION, REPORT_RATE = range(6)
 # Values of PLACE: free, on its way, in the server's queue or worker, waiting for its own calls, answered
@@ -135,7 +137,9 @@ class World(NamedTuple):
 def empty_calls(capacity: int) -> Calls:
     """Return a pool of ``capacity`` unused calls."""
     return Calls(
-        np.zeros((capacity, 15), dtype=np.int64), np.zeros((capacity, 6)), np.arange(capacity, dtype=np.int64)[::-1].copy()
+        np.zeros((capacity, 15), dtype=np.int64),
+        np.zeros((capacity, 6)),
+        np.arange(capacity, dtype=np.int64)[::-1].copy(),
     )
 
 

@@ -78,9 +78,7 @@ def least_request(rng: Any, links: Any, active: Any, weights: Any, memory: Any) 
 
 
 @compiled_pick
-def pick_least_request(
-    now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any
-) -> int:
+def pick_least_request(now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any) -> int:
     """Choose as Envoy's LEAST_REQUEST."""
     return least_request(rng, links, active, weights, memory)
 
@@ -94,7 +92,9 @@ def pick_weighted(now_s: float, rng: Any, links: Any, active: Any, weights: Any,
     return _next(links, active, weights, memory)
 
 
-def envoy_weights(shares: np.ndarray[Any, np.dtype[np.float64]], *, total: int = 10_000) -> np.ndarray[Any, np.dtype[np.float64]]:
+def envoy_weights(
+    shares: np.ndarray[Any, np.dtype[np.float64]], *, total: int = 10_000
+) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Round rows of shares to Envoy's integer weights, at least 1 where a share is above 0. O(size).
 
     >>> envoy_weights(np.array([[0.7, 0.3, 0.0], [0.99999, 0.00001, 0.0]])).tolist()

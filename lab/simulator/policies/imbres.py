@@ -48,10 +48,12 @@ def grouped(latencies: Reals, groups: int) -> NDArray[np.int64]:
     centres = np.quantile(distinct, (np.arange(min(groups, distinct.size)) + 0.5) / min(groups, distinct.size))
     for _ in range(50):
         member = np.abs(latencies[:, None] - centres[None, :]).argmin(axis=1)
-        renewed = np.array([
-            latencies[member == index].mean() if (member == index).any() else centre
-            for index, centre in enumerate(centres)
-        ])
+        renewed = np.array(
+            [
+                latencies[member == index].mean() if (member == index).any() else centre
+                for index, centre in enumerate(centres)
+            ]
+        )
         if np.array_equal(renewed, centres):
             break
         centres = renewed

@@ -28,9 +28,7 @@ def pick_shortest(now_s: float, rng: Any, links: Any, active: Any, weights: Any,
 
 
 @compiled_pick
-def pick_shorter_of_two(
-    now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any
-) -> int:
+def pick_shorter_of_two(now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any) -> int:
     """Choose the one with fewer requests in flight, of two random servers."""
     first = links[below(rng, links.size)]
     second = links[below(rng, links.size)]

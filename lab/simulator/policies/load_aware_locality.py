@@ -54,7 +54,7 @@ def headroom(hosts: Integers, utilisation: NDArray[np.float64]) -> NDArray[np.fl
     --------
     The documentation's: utilisations .7, .3, .4 and 10 hosts each give 19, 44 and 37 %.
 
-    >>> (headroom(np.array([10, 10, 10]), np.array([0.7, 0.3, 0.4])) * 100).tolist()
+    >>> (headroom(np.array([10, 10, 10]), np.array([0.7, 0.3, 0.4])) * 100).round(2).tolist()
     [18.75, 43.75, 37.5]
     """
     free = hosts * np.clip(1.0 - utilisation, 0.0, 1.0)

@@ -12,9 +12,9 @@ from lab.simulator.pair import Pair
 from lab.simulator.randomness import below, uniform
 from lab.simulator.world import Integers
 
-# Memory: [0] push flag, [1] number of localities Z, [2] 1 for in turn, 0 for two choices; then Z shares, Z turns,
-# Z + 1 starts, and per server its locality and the servers sorted by locality.
-LOCALITIES, IN_TURN, SHARES = 1, 2, 3
+# Memory: [0] push flag, [1] number of localities Z, [2] 1 for in turn, 0 for two choices, [3] servers; then Z shares,
+# Z turns, Z + 1 starts, each server's locality, and the servers sorted by locality.
+LOCALITIES, IN_TURN, SERVERS, SHARES = 1, 2, 3, 4
 
 
 def localities_memory(localities: int, servers: int) -> int:
@@ -27,6 +27,7 @@ def set_localities(memory: NDArray[np.float64], zones: Integers, *, localities: 
     memory[:, 0] = 1.0
     memory[:, LOCALITIES] = localities
     memory[:, IN_TURN] = in_turn
+    memory[:, SERVERS] = zones.size
     first = SHARES + 3 * localities + 1
     memory[:, first : first + zones.size] = zones
 
@@ -41,7 +42,7 @@ def _sort(links: Any, memory: Any) -> None:
     count = int(memory[LOCALITIES])
     starts = SHARES + 2 * count
     zones = starts + count + 1
-    servers = (memory.size - zones) // 2
+    servers = int(memory[SERVERS])
     place = 0
     for zone in range(count):
         memory[starts + zone] = place
@@ -65,9 +66,7 @@ def _locality(rng: Any, memory: Any) -> int:
 
 
 @compiled_pick
-def pick_by_locality(
-    now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any
-) -> int:
+def pick_by_locality(now_s: float, rng: Any, links: Any, active: Any, weights: Any, memory: Any, board: Any) -> int:
     """Choose a locality at random by its share, then inside it; anywhere where that locality is empty."""
     if memory[0] == 1.0:
         _sort(links, memory)
@@ -77,8 +76,7 @@ def pick_by_locality(
     low, high = int(memory[starts + zone]), int(memory[starts + zone + 1])
     if low == high:
         return int(links[below(rng, links.size)])
-    servers = (memory.size - starts - count - 1) // 2
-    members = starts + count + 1 + servers
+    members = starts + count + 1 + int(memory[SERVERS])
     if memory[IN_TURN] == 1.0:
         turn = int(memory[SHARES + count + zone]) % (high - low)
         memory[SHARES + count + zone] = float(turn + 1)
