@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lab.simulator.call_graph import OUTSIDE, calls_per_request, flatten
 from lab.simulator.errors import SimulatorError
@@ -31,7 +33,6 @@ from lab.simulator.world import (
     Counters,
     Integers,
     Pairs,
-    Reals,
     Rows,
     World,
     empty_calls,
@@ -40,6 +41,7 @@ from lab.simulator.world import (
     fresh_heap,
 )
 
+T = TypeVar("T", bound=np.generic)
 _POLICY, _REPORTS = 4, 5
 
 
@@ -225,7 +227,7 @@ def _with_views(pair: Pair, world: World, number: int) -> Pair:
     size, memory_first = int(world.pairs.memory_size[number]), int(world.pairs.memory_first[number])
     row, server = int(world.pairs.row_first[number]), int(world.pairs.server_first[number])
 
-    def table(values: Integers | Reals) -> Integers | Reals:
+    def table(values: NDArray[T]) -> NDArray[T]:
         return values[first : first + clients * servers].reshape(clients, servers)
 
     return replace(

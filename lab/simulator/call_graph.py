@@ -23,11 +23,12 @@ OUTSIDE = -1
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call to a service (its index) and what that call calls in turn."""
+    """A call to a service (its index) and what that call calls in turn; it is made with ``probability``."""
 
     service: int
     stages: tuple[tuple[Call, ...], ...] = ()
     work_factor: float = 1.0
+    probability: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Trees(NamedTuple):
     pair: NDArray[np.int64]
     service: NDArray[np.int64]
     work_factor: NDArray[np.float64]
+    probability: NDArray[np.float64]
     stage_first: NDArray[np.int64]
     child_first: NDArray[np.int64]
     children: NDArray[np.int64]
@@ -71,7 +73,8 @@ def flatten(operations: Sequence[Operation]) -> tuple[Trees, tuple[tuple[int, in
     for operation in operations:
         roots.append(len(nodes))
         nodes.extend(_breadth_first(operation.root))
-    stage_first, child_first, children = [0], [0], []
+    stage_first, child_first = [0], [0]
+    children: list[int] = []
     following = 0
     ends = [*roots[1:], len(nodes)]
     for index, (call, _) in enumerate(nodes):
@@ -87,6 +90,7 @@ def flatten(operations: Sequence[Operation]) -> tuple[Trees, tuple[tuple[int, in
         pair=np.array(pair, dtype=np.int64),
         service=np.array([call.service for call, _ in nodes], dtype=np.int64),
         work_factor=np.array([call.work_factor for call, _ in nodes]),
+        probability=np.array([call.probability for call, _ in nodes]),
         stage_first=np.array(stage_first, dtype=np.int64),
         child_first=np.array(child_first, dtype=np.int64),
         children=np.array(children, dtype=np.int64),
@@ -111,6 +115,12 @@ def calls_per_request(operations: Sequence[Operation], services: int) -> NDArray
     total = sum(operation.share for operation in operations)
     counts = np.zeros(services)
     for operation in operations:
-        for call, _ in _breadth_first(operation.root):
-            counts[call.service] += call.work_factor * operation.share / total
+        _count(operation.root, operation.share / total, counts)
     return counts
+
+
+def _count(call: Call, times: float, counts: NDArray[np.float64]) -> None:
+    counts[call.service] += times * call.probability * call.work_factor
+    for stage in call.stages:
+        for child in stage:
+            _count(child, times * call.probability, counts)

@@ -83,7 +83,7 @@ NOBODY = -1
 
 @compiled
 def advance(world: World, until_s: float, pick: Pick, done: Done) -> int:
-    """Play all events up to ``until_s``; return REACHED, or NEEDS_ROOM when the pools must grow first. O(events · log)."""
+    """Play all events up to ``until_s``; return REACHED, or NEEDS_ROOM when the pools must grow. O(events · log)."""
     return _play_until(lend(world), until_s, pick, done)
 
 
@@ -235,17 +235,20 @@ def _call_on(world: World, call: int, now_s: float, pick: Pick) -> None:
     """Run the next stage of ``call``, or reply where none is left."""
     calls, trees = world.calls, world.trees
     node = calls.ints[call, NODE]
-    stage = trees.stage_first[node] + calls.ints[call, STAGE]
-    server = _server_of(world, call)
-    if stage >= trees.stage_first[node + 1] or calls.ints[call, FAILED] == 1 or world.servers.alive[server] == 0:
-        _reply(world, call, server, now_s)
-        return
-    calls.ints[call, PLACE] = WAITING
-    calls.ints[call, STAGE] += 1
-    first, last = trees.child_first[stage], trees.child_first[stage + 1]
-    calls.ints[call, PENDING] = last - first
-    for child in range(first, last):
-        _send(world, trees.children[child], call, calls.ints[call, REQUEST], server, now_s, pick)
+    server, request = _server_of(world, call), calls.ints[call, REQUEST]
+    healthy = calls.ints[call, FAILED] == 0 and world.servers.alive[server] == 1
+    work_first = world.requests.work_first[request] - world.requests.root[request]
+    while healthy and trees.stage_first[node] + calls.ints[call, STAGE] < trees.stage_first[node + 1]:
+        stage = trees.stage_first[node] + calls.ints[call, STAGE]
+        calls.ints[call, STAGE] += 1
+        for child in trees.children[trees.child_first[stage] : trees.child_first[stage + 1]]:
+            if world.requests.work_s[work_first + child] >= 0.0:  # negative: not called this time
+                calls.ints[call, PENDING] += 1
+                _send(world, child, call, request, server, now_s, pick)
+        if calls.ints[call, PENDING] > 0:
+            calls.ints[call, PLACE] = WAITING
+            return
+    _reply(world, call, server, now_s)
 
 
 @compiled

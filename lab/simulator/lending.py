@@ -31,13 +31,13 @@ class Lent(types.Type):  # type: ignore[misc]
         return index, Lent(kind) if isinstance(kind, types.BaseNamedTuple) else kind
 
 
-@register_model(Lent)  # type: ignore[untyped-decorator]
+@register_model(Lent)
 class _LentModel(PrimitiveModel):  # type: ignore[misc]
     def __init__(self, manager: Any, kind: Lent) -> None:
         super().__init__(manager, kind, manager.lookup(kind.lender).get_value_type().as_pointer())
 
 
-@infer_getattr  # type: ignore[untyped-decorator]
+@infer_getattr
 class _LentFields(AttributeTemplate):  # type: ignore[misc]
     key = Lent
 

@@ -23,8 +23,8 @@ from lab.simulator.scenario import (
 
 WORKERS, WORK_S = 2, 0.010
 # The description that S2 follows gives no placement, only facts about it. This is a draw that shares them: 164 (client,
-# server) pairs on one node; a least crossing of .228 at balanced load (here .231); under zone-aware routing .21 crossing
-# (.208), 622 connections (604), no zone overloaded at load .7, and under same-node routing some node overloaded.
+# server) pairs on one node; a least crossing of .228 at balanced load (here .231); under zone-aware routing .21
+# crossing (.208), 622 connections (604), no zone overloaded at load .7; under same-node routing some node overloaded.
 S2_PLACEMENT = 57201
 
 

@@ -1,4 +1,4 @@
-"""What a policy may see. The engine hands out NaN for all else, so a policy that peeks computes nonsense, not an edge."""
+"""What a policy may see. The engine hands out NaN for all else, so a policy that peeks gains nothing by it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Sight(Enum):
     Attributes
     ----------
     SIDECAR:
-        Its own requests in flight and responses (with the load reports in them), and what was pushed to it; at its ticks
+        Its own requests in flight and responses (with the load reports in them), and what was pushed to it; at ticks
         the telemetry of closed windows. Every deployable policy but one.
     PROBE:
         Also a server's requests in flight and latencies, by asking it: Prequal. What it reads at ``now`` it must not

@@ -27,7 +27,7 @@ def settle(world: World, server: int, now_s: float) -> None:
 
 @compiled
 def enter_fifo(world: World, server: int, call: int, now_s: float, work_s: float) -> None:
-    """Queue ``call``. First come first served fixes its start and end at once: the worker that is free first takes it."""
+    """Queue ``call``. First come first served fixes its start and end: the worker that is free first takes it."""
     servers = world.servers
     best = 0
     for worker in range(1, servers.workers[server]):

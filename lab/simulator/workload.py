@@ -5,6 +5,7 @@ Common random numbers: the same seed gives every policy the same requests, the s
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,8 @@ class Requests(NamedTuple):
     """All requests of a run, in order of time.
 
     ``at_s``, ``client`` and ``root`` (the first node of its tree) have one entry a request; the work of its calls, in
-    seconds of an undisturbed worker, is ``work_s[work_first[r] : work_first[r] + tree size]``.
+    seconds of an undisturbed worker, is ``work_s[work_first[r] : work_first[r] + tree size]``; negative: that call is
+    not made this time.
     """
 
     at_s: NDArray[np.float64]
@@ -58,7 +60,7 @@ def _arrivals(scenario: Scenario, rng: np.random.Generator) -> tuple[NDArray[np.
     cuts.update(edge for surge in scenario.surges for edge in (surge.start_s, surge.end_s))
     edges = sorted(cut for cut in cuts if 0.0 <= cut <= scenario.duration_s)
     times, clients = [], []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         rates = _rates_at(scenario, (start + end) / 2)
         count = rng.poisson(rates.sum() * (end - start))
         times.append(np.sort(rng.uniform(start, end, count)))
@@ -76,14 +78,15 @@ def _rates_at(scenario: Scenario, at_s: float) -> NDArray[np.float64]:
 
 
 def _work(scenario: Scenario, trees: Trees, nodes: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float64]:
-    # One standard normal and one uniform a call, whatever the service: the draw does not depend on the services' shapes.
+    # One standard normal and one uniform a call, whatever the service's shape: the others' draws do not depend on it.
     normal, uniform = rng.standard_normal(nodes.size), rng.random(nodes.size)
     work_s = np.empty(nodes.size)
     service_of = trees.service[nodes]
     for index, service in enumerate(scenario.services):
         chosen = service_of == index
         work_s[chosen] = sized(service.work, normal=normal[chosen], uniform=uniform[chosen])
-    return work_s * trees.work_factor[nodes]
+    made = rng.random(nodes.size) < trees.probability[nodes]
+    return np.where(made, work_s * trees.work_factor[nodes], -1.0)
 
 
 def sized(work: Work, *, normal: NDArray[np.float64], uniform: NDArray[np.float64]) -> NDArray[np.float64]:

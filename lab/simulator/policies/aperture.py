@@ -62,7 +62,7 @@ def pick_on_arc(now_s: float, rng: Any, links: Any, active: Any, weights: Any, m
 class DeterministicAperture(Policy):
     """Deterministic aperture with two choices."""
 
-    pick = pick_on_arc
+    pick = staticmethod(pick_on_arc)
 
     def start(self, pair: Pair) -> None:
         """Lay both rings."""

@@ -76,8 +76,8 @@ def with_mean_for_missing(weights: NDArray[np.float64], linked: NDArray[np.bool_
 class ClientWeighted(Policy):
     """CSWRR over all servers, or over what ``connect`` returns."""
 
-    pick = pick_weighted
-    done = note_report
+    pick = staticmethod(pick_weighted)
+    done = staticmethod(note_report)
     clocks = Clocks(client_s=PERIOD_S)
 
     def memory_size(self, pair: Pair) -> int:

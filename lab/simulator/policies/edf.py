@@ -1,7 +1,7 @@
 """Envoy's weighted scheduler (earliest deadline first), and its LEAST_REQUEST and ROUND_ROBIN on top of it.
 
 Source: Envoy, ``edf_scheduler.h`` and ``load_balancer_impl.cc``. An endpoint's next deadline is the last one served
-plus 1/weight; LEAST_REQUEST divides the weight by (active requests + 1)^bias whenever the endpoint is put back. With all
+plus 1/weight; LEAST_REQUEST divides the weight by (active requests + 1)^bias when the endpoint is put back. With all
 weights equal LEAST_REQUEST takes the better of two random endpoints instead, whatever the bias. A push rebuilds the
 schedule and skips a random number of picks, so that proxies do not all start with the heaviest endpoint.
 """

@@ -1,8 +1,8 @@
 """Imbres as printed (ASPLOS 2025): Algorithm 1 shifts load between hosts every 5 s, grouped connections carry it.
 
-Algorithm 1: D_j starts at the host's share of containers and is multiplied by 1 + η·F_j·|l̄ − l_j|/l̄, then normalised; l_j
-is the plain mean of the latencies of the host's containers, l̄ the mean over hosts. The paper's factor can fall to 0 or
-below: it is clamped to [0.5, 1.5]. A host without samples keeps its share.
+Algorithm 1: D_j starts at the host's share of containers and is multiplied by 1 + η·F_j·|l̄ − l_j|/l̄, then
+normalised; l_j is the plain mean of the latencies of the host's containers, l̄ the mean over hosts. The paper's factor
+can fall to 0 or below: it is clamped to [0.5, 1.5]. A host without samples keeps its share.
 Connections: G groups of clients of like latency (K-means); each group alone serves all servers in proportion, fast
 clients matched with slow servers by a greedy fill. Actuation is at random by probabilities.
 """
@@ -87,7 +87,7 @@ def fill(client_shares: Reals, server_shares: Reals) -> NDArray[np.float64]:
 class Imbres(Policy):
     """Algorithm 1 and grouped connections."""
 
-    pick = pick_by_weight
+    pick = staticmethod(pick_by_weight)
     clocks = Clocks(control_s=INTERVAL_S)
 
     def __init__(self) -> None:
@@ -124,7 +124,7 @@ class Imbres(Policy):
 
     def _connect(self, pair: Pair) -> None:
         # A client's own latency, as phi would give it: that of the containers on its node; unknown ones are average.
-        mean = np.nanmean(self._latencies) if np.isfinite(self._latencies).any() else 1.0
+        mean = float(np.nanmean(self._latencies)) if np.isfinite(self._latencies).any() else 1.0
         own = np.nan_to_num(self._latencies, nan=mean)[pair.client_nodes]
         counts = np.bincount(pair.server_nodes[pair.alive], minlength=self._shares.size)
         per_container = self._shares[pair.server_nodes] / np.maximum(counts[pair.server_nodes], 1)

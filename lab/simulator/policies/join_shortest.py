@@ -38,7 +38,7 @@ def pick_shorter_of_two(now_s: float, rng: Any, links: Any, active: Any, weights
 class JoinShortestQueue(Policy):
     """Shortest expected time over all servers, by true counts and speeds."""
 
-    pick = pick_shortest
+    pick = staticmethod(pick_shortest)
     sight = Sight.ORACLE
 
     def memory_size(self, pair: Pair) -> int:
@@ -54,5 +54,5 @@ class JoinShortestQueue(Policy):
 class SharedTwoChoices(Policy):
     """Two random choices by true counts (as if all proxies shared theirs at once)."""
 
-    pick = pick_shorter_of_two
+    pick = staticmethod(pick_shorter_of_two)
     sight = Sight.ORACLE

@@ -12,7 +12,7 @@ from lab.simulator.policy import Policy
 class LeastRequest(Policy):
     """LEAST_REQUEST with ``active_request_bias`` 1 (Envoy's default)."""
 
-    pick = pick_least_request
+    pick = staticmethod(pick_least_request)
     bias = 1.0
 
     def memory_size(self, pair: Pair) -> int:

@@ -86,8 +86,8 @@ def locality_shares(mine: int, hosts: Integers, utilisation: NDArray[np.float64]
 class LoadAwareLocality(Policy):
     """``load_aware_locality`` with a LEAST_REQUEST child."""
 
-    pick = pick_by_locality
-    done = note_utilisation
+    pick = staticmethod(pick_by_locality)
+    done = staticmethod(note_utilisation)
     clocks = Clocks(client_s=PERIOD_S)
     in_turn = 0
 

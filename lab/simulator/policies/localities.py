@@ -1,4 +1,4 @@
-"""Two steps: a locality by given shares, then an endpoint in it by two choices or in turn (as Envoy does inside a zone)."""
+"""Two steps: a locality by given shares, then an endpoint in it by two choices or in turn, as in Envoy."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def two_steps(client_nodes: Integers, server_nodes: Integers) -> NDArray[np.floa
 class OptTraffic(Policy):
     """The two-step rule, set once and again when a server dies."""
 
-    pick = pick_by_weight
+    pick = staticmethod(pick_by_weight)
 
     def start(self, pair: Pair) -> None:
         """Allocate by the placement."""

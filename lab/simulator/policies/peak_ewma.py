@@ -59,8 +59,8 @@ def note_latency(
 class PeakEwma(Policy):
     """Two choices by peak EWMA."""
 
-    pick = pick_peak_ewma
-    done = note_latency
+    pick = staticmethod(pick_peak_ewma)
+    done = staticmethod(note_latency)
 
     def memory_size(self, pair: Pair) -> int:
         """An average and a time per server."""

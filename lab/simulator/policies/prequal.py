@@ -187,7 +187,7 @@ def pick_prequal(now_s: float, rng: Any, links: Any, active: Any, weights: Any, 
 class Prequal(Policy):
     """Prequal over all servers."""
 
-    pick = pick_prequal
+    pick = staticmethod(pick_prequal)
     sight = Sight.PROBE
 
     def memory_size(self, pair: Pair) -> int:

@@ -18,4 +18,4 @@ def pick_random(now_s: float, rng: Any, links: Any, active: Any, weights: Any, m
 class RandomChoice(Policy):
     """Uniformly random over all servers."""
 
-    pick = pick_random
+    pick = staticmethod(pick_random)

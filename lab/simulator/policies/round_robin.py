@@ -24,7 +24,7 @@ def pick_in_turn(now_s: float, rng: Any, links: Any, active: Any, weights: Any, 
 class RoundRobin(Policy):
     """All servers in turn."""
 
-    pick = pick_in_turn
+    pick = staticmethod(pick_in_turn)
 
     def memory_size(self, pair: Pair) -> int:
         """The flag and the counter."""

@@ -1,7 +1,7 @@
 """Subsetting: each client uses K servers only. Random (gRFC A68), and Google's Rocksteadier.
 
 Rocksteadier (Ward et al., ACM Queue 2022, 10.1145/3570937), after its published description; the ring of lots is our
-reading: clients and servers are cut into lots of LOT; a client lot shuffles each server lot by a seed of its own and its
+reading: clients and servers are cut into lots of LOT; a client lot shuffles each server lot by a seed of its own, its
 i-th client takes the i-th server of it, so that one client lot loads a server lot evenly; which server lots, in what
 order, follows the van der Corput sequence of the lots around a ring, from the client lot's own place.
 """

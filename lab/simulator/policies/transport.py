@@ -40,13 +40,13 @@ def least_crossing(rates: Reals, targets: Reals, costs: Reals) -> NDArray[np.flo
     if result.status != 0:
         raise SimulatorError(f"transport problem: found {result.message!r}, allowed: a feasible one")
     flows = result.x.reshape(clients, servers)
-    return np.where(flows > RESIDUE / servers, flows, 0.0) * scale
+    return np.asarray(np.where(flows > RESIDUE / servers, flows, 0.0) * scale)
 
 
 class TransportRoundRobin(Policy):
     """The transport plan by weighted round robin."""
 
-    pick = pick_weighted
+    pick = staticmethod(pick_weighted)
     sight = Sight.ORACLE
 
     def memory_size(self, pair: Pair) -> int:
@@ -67,4 +67,4 @@ class TransportRoundRobin(Policy):
 class TransportLeastRequest(TransportRoundRobin):
     """The transport plan by weighted LEAST_REQUEST."""
 
-    pick = pick_least_request
+    pick = staticmethod(pick_least_request)

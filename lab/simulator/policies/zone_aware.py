@@ -61,7 +61,7 @@ def zone_shares(mine: int, *, local: Integers, upstream: Integers) -> NDArray[np
 class ZoneAware(Policy):
     """Zone-aware routing with LEAST_REQUEST inside the zone."""
 
-    pick = pick_by_locality
+    pick = staticmethod(pick_by_locality)
 
     def memory_size(self, pair: Pair) -> int:
         """Room for the two steps."""
