@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lab.simulator.errors import SimulatorError
 
 Reals = NDArray[np.float64]
-STEPS = 80
+STEPS = 42  # of a bisection: 2^-42 of the range
 
 
 def waiting_probability(offered: Reals, workers: NDArray[np.int64]) -> Reals:

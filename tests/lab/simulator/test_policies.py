@@ -69,7 +69,7 @@ def choose(
         np.array([7], dtype=np.uint64),
         np.flatnonzero(weights),
         np.array(active),
-        np.array(weights),
+        np.array(weights, dtype=np.float64),
         memory,
         HIDDEN[: len(weights)],
     )
@@ -147,7 +147,7 @@ def test_load_aware_locality_follows_its_documentation() -> None:
 
     assert (headroom(hosts, np.array([0.7, 0.3, 0.4])) * 100) == pytest.approx([18.75, 43.75, 37.5])
     assert locality_shares(0, hosts, np.array([0.7, 0.3, 0.4])) == pytest.approx([0.1875, 0.4375, 0.375])
-    assert locality_shares(0, hosts, np.array([0.45, 0.3, 0.4]))[0] == pytest.approx(0.97)
+    assert locality_shares(0, hosts, np.array([0.44, 0.3, 0.4]))[0] == pytest.approx(0.97)
 
 
 def test_load_aware_locality_always_probes_abroad() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.simulator.errors import SimulatorError
@@ -36,6 +36,7 @@ def test_the_square_root_rule() -> None:
     assert split.sum() == pytest.approx(300.0)
 
 
+@settings(max_examples=25)
 @given(load=st.floats(0.05, 0.95), slow=st.floats(0.2, 1.0))
 def test_no_other_split_is_better(load: float, slow: float) -> None:
     """Moving a little from one server to another never lowers the number in the system."""
