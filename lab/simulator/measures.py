@@ -83,3 +83,28 @@ def percentiles_over_time(outcome: Outcome, *, percent: float = 99.0, bin_s: flo
     cuts = np.searchsorted(outcome.at_s, bins)
     parts = [outcome.latency_s[low:high] for low, high in pairwise(cuts)]
     return np.array([np.percentile(part, percent, method="higher") if part.size else np.nan for part in parts])
+
+
+def settling_s(
+    outcome: Outcome,
+    *,
+    step_s: float,
+    until_s: float,
+    percent: float = 99.0,
+    bin_s: float = 1.0,
+    tolerance: float = 0.1,
+) -> float | None:
+    """Return how long after ``step_s`` the percentile stays within ``tolerance`` of its new steady value.
+
+    The steady value is the median over the last third of step_s..until_s. Runs of three bins are averaged against the
+    noise of a bin's own percentile. None if it never stays.
+    """
+    series = percentiles_over_time(outcome, percent=percent, bin_s=bin_s)[int(step_s / bin_s) : int(until_s / bin_s)]
+    smooth = np.convolve(series, np.ones(3) / 3, mode="valid")
+    steady = float(np.median(smooth[-(smooth.size // 3) :]))
+    outside = np.flatnonzero(np.abs(smooth - steady) > tolerance * steady)
+    if outside.size == 0:
+        return 0.0
+    if outside[-1] == smooth.size - 1:
+        return None
+    return float((outside[-1] + 1) * bin_s)
