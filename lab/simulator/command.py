@@ -34,7 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run every policy under every seed; print medians with their range. Raises CommandError for bad input."""
-    from lab.simulator.policies import POLICIES
+    try:
+        from lab.simulator.policies import POLICIES
+    except ModuleNotFoundError as error:
+        raise CommandError(
+            f"needs {error.name}, which is not installed: pip install 'askew[lab]'", exit_code=1
+        ) from error
 
     scenarios = _scenarios()
     if "list" in (args.scenario, args.policies):
