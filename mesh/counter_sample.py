@@ -11,7 +11,8 @@ from mesh.topology import ContainerName
 class CounterSample:
     """Bytes that ``container`` has received and sent since its counters began; cumulative, restarts from zero allowed.
 
-    Whole numbers from a kernel, possibly not from others. ``time_s`` is the source's own clock: only differences between samples of one source mean anything.
+    Whole numbers from a kernel, possibly not from others. ``time_s`` is the source's own clock: only differences
+    between samples of one source mean anything.
     """
 
     container: ContainerName
