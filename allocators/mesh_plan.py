@@ -13,7 +13,7 @@ from mesh.picture import ClientRates, Picture
 from mesh.plan import Plan, ServicePlan
 from mesh.policy import Programming
 from mesh.shares import Shares
-from mesh.topology import Port, Service, ServicePort, Topology
+from mesh.topology import ContainerName, Port, Service, ServicePort, Topology
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,10 @@ def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple
 
     A service port gets a plan where its routing is not ``off``, its mode not ``off``, and it has clients and endpoints;
     in mode ``observe`` the plan is computed and shown but not applied. A service plan that says the same as the last
-    one *is* the last one, so that an edge sees by identity that nothing is to be done.
+    one *is* the last one. The generation grows when proxies are to be told something else.
+
+    What comes from clients that are not steered stays where it is: all load together is spread by capacity, and shares
+    fill what the others leave.
     """
     services: dict[ServicePort, ServicePlan] = {}
     standing: dict[ServicePort, Standing] = {}
@@ -39,13 +42,15 @@ def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple
         for port in service.ports:
             service_port = service.service_port(port)
             rates = picture.client_rates[service_port]
-            solved = _solve(topology, service, rates, memory.standing.get(service_port))
+            unsteered = picture.unsteered.get(service_port, {})
+            targets = _targets(service, rates, unsteered)
+            solved = _solve(topology, service, rates, targets, memory.standing.get(service_port))
             standing[service_port] = solved.standing
-            new = _service_plan(topology, service, port, rates, solved)
+            new = _service_plan(topology, service, port, rates, unsteered, solved)
             old = memory.plan.services.get(service_port)
             services[service_port] = old if old is not None and _same(old, new) else new
     generation = memory.plan.generation
-    if not _all_same(services, memory.plan.services):
+    if not _all_send_the_same(services, memory.plan.services):
         generation += 1
     plan = Plan(generation=generation, services=services)
     return plan, PlanMemory(plan=plan, standing=standing)
@@ -57,12 +62,33 @@ def _steered(topology: Topology, service: Service) -> bool:
     return wanted and bool(service.containers) and bool(topology.clients_of[service.name])
 
 
-def _solve(topology: Topology, service: Service, rates: ClientRates, standing: Standing | None) -> TrafficPlan:
+def _targets(
+    service: Service, rates: ClientRates, unsteered: Mapping[ContainerName, float]
+) -> Mapping[ContainerName, float] | None:
+    """Return ``max(0, w_j - b_j)`` of each endpoint, or None for targets by capacity."""
+    if rates.method == "assumed" or not any(unsteered.values()):
+        return None
+    whole = sum(rates.requests_per_s.values()) + sum(unsteered.values())
+    capacity = sum(endpoint.capacity for endpoint in service.containers)
+    targets = {
+        endpoint.name: max(0.0, whole * endpoint.capacity / capacity - unsteered.get(endpoint.name, 0.0))
+        for endpoint in service.containers
+    }
+    return targets if any(targets.values()) else None
+
+
+def _solve(
+    topology: Topology,
+    service: Service,
+    rates: ClientRates,
+    targets: Mapping[ContainerName, float] | None,
+    standing: Standing | None,
+) -> TrafficPlan:
     policy = service.policy
     routing = policy.routing
     assert routing != "off"
     steered: SteeredRouting = routing
-    problem = problem_for(topology, service.name, rates=rates.requests_per_s, standing=standing)
+    problem = problem_for(topology, service.name, rates=rates.requests_per_s, targets=targets, standing=standing)
     return allocate_traffic(
         problem,
         routing=steered,
@@ -73,7 +99,12 @@ def _solve(topology: Topology, service: Service, rates: ClientRates, standing: S
 
 
 def _service_plan(
-    topology: Topology, service: Service, port: Port, rates: ClientRates, solved: TrafficPlan
+    topology: Topology,
+    service: Service,
+    port: Port,
+    rates: ClientRates,
+    unsteered: Mapping[ContainerName, float],
+    solved: TrafficPlan,
 ) -> ServicePlan:
     clients = tuple(client.name for client in topology.clients_of[service.name])
     endpoints = tuple(endpoint.name for endpoint in service.containers)
@@ -88,6 +119,7 @@ def _service_plan(
         programming=_programming(service, port),
         reason=f"{solved.reason} Client rates: {rates.method}.",
         applied=service.policy.mode == "apply",
+        unsteered=unsteered,
     )
 
 
@@ -100,12 +132,13 @@ def _programming(service: Service, port: Port) -> Programming:
 
 def _same(old: ServicePlan, new: ServicePlan) -> bool:
     return (
-        old.shares.same_as(new.shares)
+        old.sends_the_same_as(new)
         and old.client_rates == new.client_rates
+        and old.unsteered == new.unsteered
         and np.allclose(list(old.targets.values()), list(new.targets.values()), rtol=1e-12)
-        and (old.programming, old.applied, old.reason) == (new.programming, new.applied, new.reason)
+        and old.reason == new.reason
     )
 
 
-def _all_same(new: Mapping[ServicePort, ServicePlan], old: Mapping[ServicePort, ServicePlan]) -> bool:
-    return new.keys() == old.keys() and all(new[key] is old[key] for key in new)
+def _all_send_the_same(new: Mapping[ServicePort, ServicePlan], old: Mapping[ServicePort, ServicePlan]) -> bool:
+    return new.keys() == old.keys() and all(new[key].sends_the_same_as(old[key]) for key in new)

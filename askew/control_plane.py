@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from askew import debug_pages
 from askew.control_loop import Memory, tick
@@ -18,6 +18,7 @@ from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
+from askew.loop_metrics import LoopMetrics
 from askew.mesh_source import MeshFileSource
 from askew.settings import ServeSettings
 from mesh.picture import Picture
@@ -38,26 +39,6 @@ from xds_server.snapshot import Snapshot
 from xds_server.store import Store
 
 log = logging.getLogger(__name__)
-
-
-class LoopMetrics:
-    """What the control loop tells Prometheus."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.plan_seconds = Histogram("askew_plan_seconds", "Time to compute a plan.", registry=registry)
-        self.tick_seconds = Histogram("askew_tick_seconds", "Time of a whole tick.", registry=registry)
-        self.cross_node_share = Gauge(
-            "askew_cross_node_share",
-            "Part of requests that leave their node, as planned.",
-            ["service"],
-            registry=registry,
-        )
-        self.connections = Gauge(
-            "askew_connections", "Client and endpoint pairs that carry requests.", ["service"], registry=registry
-        )
-        self.source_errors = Counter(
-            "askew_source_errors", "Input that was refused or could not be had.", ["source"], registry=registry
-        )
 
 
 class ControlPlane:
@@ -128,10 +109,11 @@ class ControlPlane:
         started_s = time.perf_counter()
         topology = self.source.topology or self.topology
         self.telemetry = self.collector.drain()
-        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry)
+        tick_s = self.settings.loop.tick_s
+        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry, tick_s=tick_s)
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
-        if plan is not self.plan or topology is not self.topology:
-            self._apply(topology, plan)
+        self._apply(topology, plan)
+        self.metrics.show(self.picture, plan)
         self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
 
     def _apply(self, topology: Topology, plan: Plan) -> None:
@@ -140,14 +122,11 @@ class ControlPlane:
         if not changed:
             return
         before = self.configs
-        self.last_good.before_change(before, topology, plan, self.store.tally)
-        self.configs = ClientConfigs(topology, plan, predecessor=before, pinned=self.last_good.pinned)
+        sent = plan.following(before.plan)
+        self.metrics.count_links(before.plan, sent)
+        self.last_good.before_change(before, topology, sent, self.store.tally)
+        self.configs = ClientConfigs(topology, sent, predecessor=before, pinned=self.last_good.pinned)
         self.store.apply(self._snapshot_of, changed=self.last_good.changed, only=self._touched(before))
-        self.metrics.cross_node_share.clear()
-        self.metrics.connections.clear()
-        for service_port, service_plan in plan.services.items():
-            self.metrics.cross_node_share.labels(str(service_port)).set(service_plan.cross_node_share)
-            self.metrics.connections.labels(str(service_port)).set(service_plan.shares.connections)
 
     def _touched(self, before: ClientConfigs) -> set[str] | None:
         """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh."""
@@ -163,7 +142,9 @@ class ControlPlane:
             sent, refused = self.store.tally.figures(str(service_port))
             self.xds_metrics.rollbacks.inc()
             log.error("%s returns to its last accepted version: %d of %d proxies refused", service_port, refused, sent)
-        self.configs = ClientConfigs(self.topology, self.plan, predecessor=self.configs, pinned=self.last_good.pinned)
+        self.configs = ClientConfigs(
+            self.topology, self.configs.plan, predecessor=self.configs, pinned=self.last_good.pinned
+        )
         self.store.apply(self._snapshot_of)
 
     def _snapshot_refused(self, proxy_id: str, found: list[str]) -> None:

@@ -10,11 +10,14 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from askew.places import places_json, standbys_json
+from mesh.picture import Picture
 from mesh.plan import ServicePlan
-from mesh.topology import Service, ServicePort
+from mesh.topology import ContainerName, Service, ServicePort
 
 if TYPE_CHECKING:
     from askew.control_plane import ControlPlane
+
+MOST_LINKS = 1000  # on /debug/linkz, unless it is asked for more
 
 
 def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDef]:
@@ -38,6 +41,12 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
         services = {str(key): service_plan_json(value) for key, value in plane.plan.services.items()}
         return web.json_response({"generation": plane.plan.generation, "services": services})
 
+    async def linkz(request: web.Request) -> web.Response:
+        wanted = request.query.get("limit", str(MOST_LINKS))
+        if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
+            return web.json_response({"error": f"limit: found {wanted!r}, allowed: a whole number"}, status=400)
+        return web.json_response(links_json(plane.picture, limit=int(wanted)))
+
     async def sourcez(_: web.Request) -> web.Response:
         return web.json_response({"sources": [source_json(plane)]})
 
@@ -46,6 +55,7 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
         web.get("/readyz", readyz),
         web.get("/metrics", metrics),
         web.get("/debug/allocationz", allocationz),
+        web.get("/debug/linkz", linkz),
         web.get("/debug/plan", plan),
         web.get("/debug/sourcez", sourcez),
     ]
@@ -81,6 +91,39 @@ def service_plan_json(plan: ServicePlan) -> dict[str, Any]:
         "programming": plan.programming,
         "reason": plan.reason,
     }
+
+
+def links_json(picture: Picture, *, limit: int) -> dict[str, Any]:
+    """Return the ``limit`` busiest links between services, how many there are, and what should be measured."""
+    links = [
+        {
+            "from": link.source,
+            "to": link.target,
+            "bytes_per_s": link.rate_bytes_per_s,
+            "method": link.method,
+            "residual": link.residual,
+            "confidence": link.confidence,
+            "age_s": round(link.age_s, 3),
+        }
+        for link in picture.links[:limit]
+    ]
+    return {"links": links, "to_measure": list(picture.to_measure), "links_in_all": len(picture.links)}
+
+
+def rates_json(picture: Picture, service_port: ServicePort, clients: Sequence[ContainerName]) -> dict[str, Any]:
+    """Return how the rates of these clients are known and how old they are, and what the endpoints receive."""
+    rates = picture.client_rates[service_port]
+    return {
+        "client_rates_method": rates.method,
+        "client_rates_methods": [rates.methods.get(client, rates.method) for client in clients],
+        "client_rates_age_s": [_rounded(rates.age_s.get(client)) for client in clients],
+        "endpoint_loads": dict(picture.endpoint_loads.get(service_port, {})),
+        "unsteered": dict(picture.unsteered.get(service_port, {})),
+    }
+
+
+def _rounded(age_s: float | None) -> float | None:
+    return None if age_s is None else round(age_s, 3)
 
 
 def source_json(plane: ControlPlane) -> dict[str, Any]:
@@ -126,7 +169,7 @@ def _service_json(plane: ControlPlane, service: Service, port: int) -> dict[str,
     page = service_plan_json(plan) if plan is not None else _unmanaged_json(plane, service, service_port)
     # Refused by proxies: what is served is an earlier configuration, not what this page shows.
     rolled_back = service_port in plane.last_good.pinned
-    return page | {"rolled_back": rolled_back, "client_rates_method": plane.picture.client_rates[service_port].method}
+    return page | {"rolled_back": rolled_back} | rates_json(plane.picture, service_port, page["clients"])
 
 
 def _unmanaged_json(plane: ControlPlane, service: Service, service_port: ServicePort) -> dict[str, Any]:

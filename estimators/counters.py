@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from mesh.counter_sample import CounterSample
+
 LONGEST_GAP_INTERVALS = 3
 SAME_TIME_S = 1e-6  # two scrapes of one container cannot be nearer; a rate over less would only magnify rounding
 
@@ -22,16 +24,6 @@ class Reason(StrEnum):
     TIME_BACK = "time ran back"
     NOT_A_COUNT = "NaN, infinite or negative"
     GAP = "gap of more than 3 intervals"
-
-
-@dataclass(frozen=True, slots=True)
-class CounterSample:
-    """Bytes that one container received and sent since it started, as read at ``time_s``."""
-
-    container: str
-    time_s: float
-    receive_bytes: float
-    transmit_bytes: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,32 +21,9 @@ from estimators.errors import UnknownNameError
 from estimators.peeling import Peeled, edge_nodes, peel
 from estimators.service_graph import ServiceGraph, merge_replicas
 from estimators.window_totals import WindowTotals
+from mesh.picture import Link, LinkMethod
 
-Method = Literal["peeled", "measured", "estimated"]
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """Bytes per second that service ``source`` sends to ``target``.
-
-    Attributes
-    ----------
-    method:
-        ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle.
-    confidence:
-        0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
-        disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
-    residual:
-        Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted).
-    """
-
-    source: str
-    target: str
-    rate_bytes_per_s: float
-    method: Method
-    confidence: float
-    residual: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +148,7 @@ def _settle_core(graph: ServiceGraph, peeled: Peeled) -> tuple[Floats, Floats]:
     return edge_bytes, pinned
 
 
-def _methods(peeled: Peeled, measured_bytes: Mapping[int, float]) -> list[Method]:
+def _methods(peeled: Peeled, measured_bytes: Mapping[int, float]) -> list[LinkMethod]:
     return [
         "measured" if edge in measured_bytes else "estimated" if amount is None else "peeled"
         for edge, amount in enumerate(peeled.link_bytes)
@@ -180,7 +156,7 @@ def _methods(peeled: Peeled, measured_bytes: Mapping[int, float]) -> list[Method
 
 
 def _links(
-    graph: ServiceGraph, rates: Floats, methods: list[Method], confidence: Floats, disagreement: Disagreement
+    graph: ServiceGraph, rates: Floats, methods: list[LinkMethod], confidence: Floats, disagreement: Disagreement
 ) -> tuple[Link, ...]:
     per_vertex = disagreement.per_vertex.tolist()
     columns = zip(rates.tolist(), methods, confidence.tolist(), strict=True)

@@ -11,13 +11,13 @@ from operator import attrgetter
 from estimators.counters import (
     LONGEST_GAP_INTERVALS,
     SAME_TIME_S,
-    CounterSample,
     Dropped,
     Increase,
     Reason,
     is_count,
     step,
 )
+from mesh.counter_sample import CounterSample
 
 
 @dataclass(frozen=True)

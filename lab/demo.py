@@ -18,7 +18,7 @@ from lab.errors import LabError
 from lab.load import LoadGenerator, Window
 from lab.machine import cpu_time
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
-from lab.mesh_document import ROUTING
+from lab.mesh_document import ROUTING, Rates
 from lab.obedience import watch_change
 from lab.options import add_mesh_options, chosen_application, run_until_signal, seconds
 from lab.progress import Teller, teller
@@ -43,6 +43,7 @@ class DemoSettings:
 
     application: Application
     seconds: float = 20.0
+    rates: Rates = "learnt"
     cross_node_delay_ms: int = 2
     seed: int = 1
 
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo; raise LabError, one line, where something failed, lost requests included."""
-    settings = DemoSettings(chosen_application(args), args.seconds, args.cross_node_delay_ms, args.seed)
+    settings = DemoSettings(chosen_application(args), args.seconds, args.rates, args.cross_node_delay_ms, args.seed)
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise LabError(f"--json {args.json}: no such folder, allowed: a file in a folder that exists")
     with teller() as progress:
@@ -75,6 +76,7 @@ async def run_demo(settings: DemoSettings, progress: Teller) -> DemoReport:
         application=settings.application,
         topology_file=shipped_file(settings.application.name),
         annotations={ROUTING: "uniform"},
+        rates=settings.rates,
         cross_node_delay_ms=settings.cross_node_delay_ms,
         seed=settings.seed,
         say=progress.say,

@@ -27,7 +27,7 @@ from lab.envoy_admin import EnvoyAdmin, admin_session
 from lab.errors import LabError, StartError, WireError
 from lab.http_wire import ClientPool
 from lab.load import Source
-from lab.mesh_document import MeshDocument, mesh_document, node_prefixes
+from lab.mesh_document import MeshDocument, Rates, mesh_document, node_prefixes
 from lab.places import Block, refuse_taken, reserve_block
 from lab.scratch import scratch_directory
 from lab.sidecars import SidecarSettings, start_sidecar
@@ -48,6 +48,7 @@ class MeshSettings:
     application: Application
     topology_file: Path
     annotations: Mapping[str, str]
+    rates: Rates = "learnt"
     cross_node_delay_ms: int = 2
     seed: int = 1
     say: Callable[[str], None] = lambda text: None
@@ -117,7 +118,9 @@ class LabMesh:
         return len(proxies) == len(self.sidecars) and all(state["sent"] == state["acked"] for state in states)
 
     def _document(self, annotations: Mapping[str, str]) -> MeshDocument:
-        return mesh_document(self.application, block=self.block.number, annotations=annotations)
+        return mesh_document(
+            self.application, block=self.block.number, annotations=annotations, rates=self.settings.rates
+        )
 
     def _containers_of_load(self) -> tuple[Container, ...]:
         return next(service.containers for service in self.topology.services if service.short_name == LOAD_SERVICE)

@@ -1,4 +1,7 @@
-"""An application as a mesh file: addresses for its containers, annotations, calls, and the rates that its load makes.
+"""An application as a mesh file: addresses for its containers, annotations, calls, and, if asked, rates.
+
+Askew learns the rates from the sidecars; to give them, as worked out from the load and the call graph, shows what a
+plan without anything to learn does.
 
 A node is a group of loopback addresses: node ``i`` has ``127.<block + i>.0.0/16``, where the block is what this run has
 reserved; within it, ``127.<node>.<service>.<replica>``, the load's container at ``127.<node>.0.1``.
@@ -8,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -20,6 +23,7 @@ from mesh.topology import Topology
 
 API_VERSION = "askew.mesh/v1"
 ROUTING = "askew.mesh/routing"
+Rates = Literal["learnt", "given"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,9 @@ def node_prefixes(application: Application, *, block: int) -> Mapping[str, str]:
     return {node: f"127.{block + index}.0.0/16" for index, node in enumerate(application.nodes)}
 
 
-def mesh_document(application: Application, *, block: int, annotations: Mapping[str, str]) -> MeshDocument:
+def mesh_document(
+    application: Application, *, block: int, annotations: Mapping[str, str], rates: Rates = "learnt"
+) -> MeshDocument:
     """Return the mesh file of ``application``, each of its services annotated with ``annotations``."""
     octet = {node: block + index for index, node in enumerate(application.nodes)}
     services = [_load_service(application, octet)]
@@ -58,16 +64,17 @@ def mesh_document(application: Application, *, block: int, annotations: Mapping[
         entry = {"name": service.name, "port": service.port, "annotations": dict(annotations), "containers": containers}
         services.append(entry)
     calls = ((LOAD_SERVICE, application.load.service), *application.edges)
-    document = {
+    document: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "nodes": [{"name": node} for node in application.nodes],
         "services": services,
         "calls": [{"from": client, "to": server} for client, server in calls],
-        "rates": [
+    }
+    if rates == "given":
+        document["rates"] = [
             {"client": rate.client, "service": rate.service, "requests_per_s": rate.requests_per_s}
             for rate in container_rates(application)
-        ],
-    }
+        ]
     text = yaml.safe_dump(document, sort_keys=False, width=120)
     return MeshDocument(text, parse_mesh_file(text))
 

@@ -7,10 +7,11 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from askew.errors import CommandError
 from lab.application import Application
+from lab.mesh_document import Rates
 from lab.topology_file import load_application, names, shipped_file
 
 T = TypeVar("T")
@@ -23,6 +24,12 @@ def add_mesh_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=rate, metavar="N", help="requests per second at the entry (the application's)")
     parser.add_argument(
         "--cross-node-delay-ms", type=delay_ms, default=2, metavar="X", help="price of a request between nodes (2)"
+    )
+    parser.add_argument(
+        "--rates",
+        choices=get_args(Rates),
+        default="learnt",
+        help="Askew learns the clients' rates from the sidecars, or has them given in the mesh file (learnt)",
     )
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of arrivals and service times (1)")
 

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         application=application,
         topology_file=shipped_file(args.app),
         annotations={ROUTING: args.routing},
+        rates=args.rates,
         cross_node_delay_ms=args.cross_node_delay_ms,
         seed=args.seed,
         say=lambda text: print(text, file=sys.stderr, flush=True),

@@ -11,10 +11,11 @@ from mesh.topology import ContainerName
 class CounterSample:
     """Bytes that ``container`` has received and sent since its counters began; cumulative, restarts from zero allowed.
 
-    ``time_s`` is the source's own clock: only differences between samples of one source mean anything.
+    Whole numbers from a kernel, possibly not from others. ``time_s`` is the source's own clock: only differences
+    between samples of one source mean anything.
     """
 
     container: ContainerName
     time_s: float
-    receive_bytes: int
-    transmit_bytes: int
+    receive_bytes: float
+    transmit_bytes: float

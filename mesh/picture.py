@@ -1,4 +1,4 @@
-"""The picture: what is, as far as it is known, with how it is known."""
+"""The picture: what is, as far as it is known, with how it is known and how old that is."""
 
 from __future__ import annotations
 
@@ -6,21 +6,78 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mesh.topology import ContainerName, ServicePort
+from mesh.topology import ContainerName, ServiceName, ServicePort
 
 RateMethod = Literal["given", "measured", "assumed"]
+LinkMethod = Literal["peeled", "measured", "estimated"]
 
 
 @dataclass(frozen=True)
 class ClientRates:
-    """Requests per second that each client container sends to one service port, and how that is known."""
+    """Requests per second that each client container sends to one service port, and how that is known.
+
+    Attributes
+    ----------
+    method:
+        The best by which any of them is known: ``given`` in the mesh file, ``measured`` by sidecars, or ``assumed``.
+    methods:
+        Of each client; ``assumed`` among known ones is their mean.
+    age_s:
+        Of each measured one: seconds since its sidecar last reported.
+    """
 
     requests_per_s: Mapping[ContainerName, float]
     method: RateMethod
+    methods: Mapping[ContainerName, RateMethod] = field(default_factory=dict)
+    age_s: Mapping[ContainerName, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Bytes per second that service ``source`` sends to service ``target``.
+
+    Attributes
+    ----------
+    method:
+        ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle.
+    confidence:
+        0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
+        disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
+    residual:
+        Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted).
+    age_s:
+        Seconds since the oldest sample that it rests on; 0 for a file's.
+    """
+
+    source: str
+    target: str
+    rate_bytes_per_s: float
+    method: LinkMethod
+    confidence: float = 1.0
+    residual: float = 0.0
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What the estimators made of one tick's telemetry."""
+    """What the estimators made of one tick's telemetry. What is not known is absent, never zero.
+
+    Attributes
+    ----------
+    client_rates:
+        Of every called service port.
+    links:
+        Both directions of every pair of services whose traffic is known, busiest first.
+    to_measure:
+        Services still to be measured so that every link can be known exactly.
+    endpoint_loads:
+        Requests per second that each endpoint receives, whoever sends them.
+    unsteered:
+        The part of these that comes from clients which do not follow the plan.
+    """
 
     client_rates: Mapping[ServicePort, ClientRates] = field(default_factory=dict)
+    links: tuple[Link, ...] = ()
+    to_measure: tuple[ServiceName, ...] = ()
+    endpoint_loads: Mapping[ServicePort, Mapping[ContainerName, float]] = field(default_factory=dict)
+    unsteered: Mapping[ServicePort, Mapping[ContainerName, float]] = field(default_factory=dict)

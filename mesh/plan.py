@@ -48,10 +48,30 @@ class ServicePlan:
     applied: bool = True
     unsteered: Mapping[ContainerName, float] = field(default_factory=dict)
 
+    def sends_the_same_as(self, other: ServicePlan) -> bool:
+        """Whether proxies are told the same; rates, targets and figures may differ."""
+        return (
+            self.shares.same_as(other.shares)
+            and self.programming == other.programming
+            and self.applied == other.applied
+        )
+
 
 @dataclass(frozen=True)
 class Plan:
-    """All service plans of one tick. A service port without an entry is not managed: all endpoints, equal weights."""
+    """All service plans of one tick. A service port without an entry is not managed: all endpoints, equal weights.
+
+    ``generation`` grows when proxies are to be told something else, not when figures alone change.
+    """
 
     generation: int = 0
     services: Mapping[ServicePort, ServicePlan] = field(default_factory=dict)
+
+    def following(self, earlier: Plan) -> Plan:
+        """Return this plan with the service plans of ``earlier`` that send the same: unchanged ones by identity."""
+        before = earlier.services
+        services = {
+            key: before[key] if key in before and plan.sends_the_same_as(before[key]) else plan
+            for key, plan in self.services.items()
+        }
+        return Plan(self.generation, services)

@@ -71,3 +71,14 @@ class Shares:
             and self.endpoints == other.endpoints
             and bool(np.array_equal(self.fractions, other.fractions))
         )
+
+
+def link_changes(before: Shares | None, now: Shares | None) -> tuple[int, int]:
+    """Return how many pairs of client and endpoint ``now`` opens and closes. None stands for no plan: no pair."""
+    old, new = (_pairs(shares) if shares is not None else set() for shares in (before, now))
+    return len(new - old), len(old - new)
+
+
+def _pairs(shares: Shares) -> set[tuple[ContainerName, ContainerName]]:
+    rows, columns = np.nonzero(shares.fractions)
+    return {(shares.clients[i], shares.endpoints[j]) for i, j in zip(rows.tolist(), columns.tolist(), strict=True)}

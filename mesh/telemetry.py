@@ -66,6 +66,13 @@ class ClusterCounters:
     opened_connections: int | None = None
     open_connections: int | None = None
 
+    @property
+    def app_port(self) -> int | None:
+        """The service's port in front of the app, from Istio's name ``inbound|<port>||``; None for other clusters."""
+        direction, _, rest = self.cluster.partition("|")
+        port = rest.partition("|")[0]
+        return int(port) if direction == "inbound" and port.isascii() and port.isdigit() else None
+
 
 @dataclass(frozen=True, slots=True)
 class LatencyHistogram:

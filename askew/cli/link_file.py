@@ -9,9 +9,10 @@ import numpy as np
 
 from askew.cli.json_document import count, load_json, name, time_s
 from estimators.container_links import ShareColumns
-from estimators.counters import CounterSample
+from mesh.counter_sample import CounterSample
 from mesh.document import Fields, number, read_list
 from mesh.errors import BadInputError
+from mesh.topology import ContainerName
 
 _bytes = count(2**64 - 1)  # kernel counters are unsigned 64 bit
 _share = number(0.0, 1.0, allowed="a number from 0 to 1")
@@ -73,7 +74,7 @@ def _call(value: object, path: str, services: Collection[str]) -> tuple[str, str
 def _sample(value: object, path: str, containers: Collection[str]) -> CounterSample:
     fields = Fields(value, path, allowed=("container", "time_s", "receive_bytes", "transmit_bytes"))
     return CounterSample(
-        container=fields.take("container", _known(containers, "a name in containers")),
+        container=ContainerName(fields.take("container", _known(containers, "a name in containers"))),
         time_s=fields.take("time_s", time_s),
         receive_bytes=fields.take("receive_bytes", _bytes),
         transmit_bytes=fields.take("transmit_bytes", _bytes),

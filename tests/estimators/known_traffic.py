@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimators.counters import CounterSample
 from estimators.window_totals import WindowTotals, total_window
+from mesh.counter_sample import CounterSample
 
 WINDOW_S = 10.0
 

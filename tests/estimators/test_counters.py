@@ -7,8 +7,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from estimators.counters import CounterSample, Reason, read_increases
+from estimators.counters import Reason, read_increases
 from estimators.window_totals import mean_rates, total_window, warnings_of
+from mesh.counter_sample import CounterSample
 
 values = st.one_of(st.integers(0, 2**63), st.floats(allow_nan=True, allow_infinity=True), st.just(-1))
 times = st.one_of(st.integers(0, 60), st.floats(allow_nan=True, allow_infinity=True))

@@ -6,16 +6,16 @@ import ipaddress
 
 import pytest
 
-from lab.mesh_document import ROUTING, mesh_document, node_prefixes
+from lab.mesh_document import ROUTING, Rates, mesh_document, node_prefixes
 from lab.topology_file import APP_PORT, load_application, names, shipped_file
 from mesh.topology import Topology
 
 BLOCK = 56
 
 
-def topology(name: str, *, routing: str = "uniform") -> Topology:
+def topology(name: str, *, routing: str = "uniform", rates: Rates = "learnt") -> Topology:
     application = load_application(shipped_file(name))
-    return mesh_document(application, block=BLOCK, annotations={ROUTING: routing}).topology
+    return mesh_document(application, block=BLOCK, annotations={ROUTING: routing}, rates=rates).topology
 
 
 @pytest.mark.parametrize("name", names())
@@ -28,9 +28,15 @@ def test_addresses_tell_the_node(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_call_has_a_rate(name: str) -> None:
+def test_rates_are_learnt_unless_they_are_asked_for(name: str) -> None:
+    """The mesh file of a lab has no rates: Askew is to find out."""
+    assert topology(name).rates == ()
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_call_has_a_rate_where_rates_are_given(name: str) -> None:
     """Each client container has one rate for each service that its own service calls, so that nothing is guessed."""
-    mesh = topology(name)
+    mesh = topology(name, rates="given")
     calls = {
         (container.name, server)
         for container in mesh.container_by_name.values()

@@ -1,0 +1,165 @@
+"""Bytes on every link of a running mesh: what the sidecars counted, and arithmetic where a client has no sidecar.
+
+A client's sidecar knows exactly what it exchanged with each service. A link of which every client is counted is
+``measured``; the others go the way of OptTraffic (``link_traffic.py``), with the measured ones as given and the sums of
+each container's sidecar as its counters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from estimators.link_traffic import estimate_links
+from estimators.load_reports import Requests
+from estimators.sidecar_counters import RECEIVED, SENT, SidecarCounts, Sidecars
+from estimators.window_totals import WindowTotals
+from mesh.picture import Link
+from mesh.topology import Container, ServiceName, ServicePort, Topology
+
+Ends = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class LiveLinks:
+    """Links, busiest first, and the services still to be measured for certainty about all."""
+
+    links: tuple[Link, ...] = ()
+    to_measure: tuple[ServiceName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """What a service sent to one that it calls, what came back, and the age of the oldest figure in it."""
+
+    sent_bytes_per_s: float = 0.0
+    received_bytes_per_s: float = 0.0
+    age_s: float = 0.0
+
+
+def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, now_s: float) -> LiveLinks:
+    """Return the links that are known.
+
+    Sidecars that have been silent for more than 12 intervals do not count. Where nobody says who calls whom, the links
+    are those that carried something, and nothing is estimated.
+
+    Cost: O(calls × containers), and ``estimate_links`` where a client is not counted.
+    """
+    usable = {name: one for name, one in sidecars.items() if one.heard.is_usable(now_s)}
+    if topology.calls is None:
+        calls = sorted(_observed_calls(topology, usable))
+    else:
+        calls = list(dict.fromkeys((call.client, call.server) for call in topology.calls if call.client != call.server))
+    relations = {call: _relation(topology, call, usable, requests, now_s=now_s) for call in calls}
+    whole = {call: relation for call, relation in relations.items() if relation is not None}
+    unknown = [call for call in calls if call not in whole]
+    measured = _measured(whole, frozenset(unknown))
+    if not unknown or topology.calls is None:
+        return LiveLinks(_busiest_first(measured.values()))
+    return _estimated(topology, calls, usable, measured)
+
+
+def _observed_calls(topology: Topology, sidecars: Sidecars) -> set[tuple[ServiceName, ServiceName]]:
+    return {
+        (topology.container_by_name[name].service, way.service)
+        for name, one in sidecars.items()
+        for way in one.rates
+        if isinstance(way, ServicePort) and topology.container_by_name[name].service != way.service
+    }
+
+
+def _relation(
+    topology: Topology,
+    call: tuple[ServiceName, ServiceName],
+    sidecars: Sidecars,
+    requests: Requests,
+    *,
+    now_s: float,
+) -> _Relation | None:
+    """Return what one service exchanged with another that it calls, or None where a client of it is not counted."""
+    client, server = call
+    ports = [topology.service_by_name[server].service_port(port) for port in topology.service_by_name[server].ports]
+    sent = received = age_s = 0.0
+    for container in topology.service_by_name[client].containers:
+        one = sidecars.get(container.name)
+        if one is None:
+            if topology.calls is None or _is_idle(container, ports, requests, now_s=now_s):
+                continue
+            return None
+        counts = [one.per_s(port) for port in ports]
+        sent += sum(count.amount_per_s(SENT) for count in counts)
+        received += sum(count.amount_per_s(RECEIVED) for count in counts)
+        age_s = max(age_s, one.heard.age_s(now_s))
+    return _Relation(sent, received, age_s)
+
+
+def _is_idle(container: Container, ports: list[ServicePort], requests: Requests, *, now_s: float) -> bool:
+    """Whether a client without counters has reported, lately, that it never called: Envoy counts nothing of nothing."""
+    known = requests.get(container.name)
+    return known is not None and known.heard.is_usable(now_s) and not any(port in known.rates for port in ports)
+
+
+def _measured(whole: Mapping[tuple[ServiceName, ServiceName], _Relation], unknown: frozenset[Ends]) -> dict[Ends, Link]:
+    """Return both directions of the pairs of which every call is known; a pair may call each other."""
+    links: dict[Ends, Link] = {}
+    for (client, server), relation in whole.items():
+        if (server, client) in unknown:
+            continue
+        for ends, rate in (
+            ((client, server), relation.sent_bytes_per_s),
+            ((server, client), relation.received_bytes_per_s),
+        ):
+            before = links.get(ends)
+            so_far, age_s = (before.rate_bytes_per_s, before.age_s) if before else (0.0, 0.0)
+            links[ends] = Link(*ends, so_far + rate, "measured", age_s=max(age_s, relation.age_s))
+    return links
+
+
+def _estimated(
+    topology: Topology,
+    calls: list[tuple[ServiceName, ServiceName]],
+    sidecars: Sidecars,
+    measured: Mapping[Ends, Link],
+) -> LiveLinks:
+    containers = {str(name): str(container.service) for name, container in topology.container_by_name.items()}
+    peopled = frozenset(containers.values())
+    pairs = [call for call in calls if peopled.issuperset(call)]
+    rates = {ends: link.rate_bytes_per_s for ends, link in measured.items() if peopled.issuperset(ends)}
+    estimate = estimate_links(containers, pairs, _totals(sidecars), measured=rates)
+    counted = {containers[name] for name in sidecars}
+    links = [
+        replace(measured[ends], residual=link.residual, confidence=link.confidence) if ends in measured else link
+        for link in estimate.links
+        if (ends := (link.source, link.target)) in measured or counted.intersection(ends)
+    ]
+    return LiveLinks(_busiest_first(links), tuple(ServiceName(name) for name in estimate.to_measure))
+
+
+def _totals(sidecars: Sidecars) -> WindowTotals:
+    """Return bytes per second that went in and out of each container, to and from whom ever, app side excluded."""
+    received: dict[str, float] = {}
+    sent: dict[str, float] = {}
+    for name, one in sidecars.items():
+        sent[name], received[name] = _through(one)
+    return WindowTotals(1.0, received, sent)
+
+
+def _through(one: SidecarCounts) -> tuple[float, float]:
+    """Return bytes per second that left and that entered a container.
+
+    As a client it sends what it sends. As a server it receives what its sidecar sends on to the app, and sends what the
+    app answers.
+    """
+    sent = received = 0.0
+    for way in one.rates:
+        count = one.per_s(way)
+        out, back = count.amount_per_s(SENT), count.amount_per_s(RECEIVED)
+        if isinstance(way, int):
+            out, back = back, out
+        sent += out
+        received += back
+    return sent, received
+
+
+def _busiest_first(links: Iterable[Link]) -> tuple[Link, ...]:
+    return tuple(sorted(links, key=lambda link: (-link.rate_bytes_per_s, link.source, link.target)))
