@@ -37,8 +37,8 @@ def problems(snapshot: Snapshot, previous: Snapshot | None = None, *, looked_at:
 def _dangling(snapshot: Snapshot, previous: Snapshot) -> Iterator[str]:
     same_names = all(snapshot.of(type_url).keys() == previous.of(type_url).keys() for type_url in ORDER)
     for type_url, resources in snapshot.resources.items():
-        if same_names and resources is previous.of(type_url):
-            continue
+        if type_url == EDS or (same_names and resources is previous.of(type_url)):
+            continue  # endpoints name nothing; the rest is as it was
         loose = ((one, ref) for one in resources.values() for ref in one.refers if ref[1] not in snapshot.of(ref[0]))
         for one, (wanted_type, name) in loose:
             kind = wanted_type.rsplit(".", 1)[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mesh.standby import Tier
 from mesh.topology import ServiceName
 
@@ -43,6 +45,7 @@ def inbound_cluster(port: int) -> str:
     return f"inbound|{port}||"
 
 
+@lru_cache(maxsize=65536)  # asked for every resource of every push, of a few thousand names
 def service_port_of(cluster: str) -> str | None:
     """Return ``<service>:<port>`` of an outbound cluster's name, None for any other name.
 
