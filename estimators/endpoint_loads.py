@@ -8,11 +8,11 @@ their own pace, so a difference counts only where it is larger than chance and c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimators.load_reports import Place, Requests
 from estimators.sidecar_counters import Served, Sidecars
-from estimators.steady_rate import HALF_LIFE_S, NEWS_SIGMAS
+from estimators.steady_rate import CLEARLY_MORE, HALF_LIFE_S, NEWS_SIGMAS
 from mesh.topology import Container, ContainerName, ServicePort, Topology
 
 CLOCKS = 0.15  # of an endpoint's load: what reports that come up to an interval apart may differ by
@@ -26,6 +26,7 @@ class EndpointCount:
     steered: float = 0.0
     seconds: float = 0.0
     told_unsteered_per_s: float = 0.0
+    told_seconds: float = 0.0  # on how many it rests
 
 
 EndpointCounts = Mapping[tuple[ServicePort, ContainerName], EndpointCount]
@@ -92,21 +93,23 @@ def _is_heard(client: Container, requests: Requests, *, now_s: float) -> bool:
 def _advanced(before: EndpointCount, served: Served | None, issued: int) -> EndpointCount:
     if served is None:
         # Counting starts with the server's first interval; what clients said earlier has no counterpart.
-        steered = before.steered + issued if before.seconds else 0.0
-        return EndpointCount(before.served, steered, before.seconds, before.told_unsteered_per_s)
+        return replace(before, steered=before.steered + issued if before.seconds else 0.0)
     weight = 0.5 ** (served.seconds / HALF_LIFE_S)
-    count = EndpointCount(
-        weight * before.served + served.requests,
-        weight * before.steered + issued,
-        weight * before.seconds + served.seconds,
+    count = replace(
+        before,
+        served=weight * before.served + served.requests,
+        steered=weight * before.steered + issued,
+        seconds=weight * before.seconds + served.seconds,
     )
-    return EndpointCount(count.served, count.steered, count.seconds, _told(before, count))
+    return _told(count)
 
 
-def _told(before: EndpointCount, count: EndpointCount) -> float:
-    """Return requests per second from clients that are not steered; the number as before where it hardly differs."""
+def _told(count: EndpointCount) -> EndpointCount:
+    """Tell how much comes from clients that are not steered: anew only where it differs, or rests on clearly more."""
     doubt = max(CLOCKS * count.served, NEWS_SIGMAS * (count.served + count.steered) ** 0.5)
     beyond = count.served - count.steered
-    if abs(beyond - before.told_unsteered_per_s * count.seconds) <= doubt:
-        return before.told_unsteered_per_s
-    return beyond / count.seconds if beyond > doubt else 0.0
+    differs = abs(beyond - count.told_unsteered_per_s * count.seconds) > doubt
+    if not differs and count.seconds < CLEARLY_MORE * count.told_seconds:
+        return count
+    told = beyond / count.seconds if beyond > doubt else 0.0
+    return replace(count, told_unsteered_per_s=told, told_seconds=count.seconds)

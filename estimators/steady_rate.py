@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 HALF_LIFE_S = 30.0
 NEWS_SIGMAS = 4.0
+DRIFT_SIGMAS = 3.0  # of windows that weigh by age: their own deviation is smaller by the square root of 2
 CLEARLY_MORE = 1.25
 
 
@@ -59,8 +60,10 @@ class SteadyRate:
     in_change: bool = False
 
 
-def is_news(known: Counted, seen: Counted) -> bool:
+def is_news(known: Counted, seen: Counted, *, sigmas: float = NEWS_SIGMAS) -> bool:
     """Whether two counts of one Poisson process would differ so much in fewer than one of ten thousand cases.
+
+    That is what 4 ``sigmas`` mean: the number of standard deviations that chance is granted.
 
     >>> is_news(Counted(1000, 50.0), Counted(115, 5.0)), is_news(Counted(1000, 50.0), Counted(200, 5.0))
     (False, True)
@@ -69,14 +72,14 @@ def is_news(known: Counted, seen: Counted) -> bool:
         return known.seconds <= 0 < seen.seconds
     rate = (known.events + seen.events) / (known.seconds + seen.seconds)
     variance = rate * (1.0 / known.seconds + 1.0 / seen.seconds)
-    return (seen.per_s - known.per_s) ** 2 > NEWS_SIGMAS**2 * variance
+    return (seen.per_s - known.per_s) ** 2 > sigmas**2 * variance
 
 
 def observe(before: SteadyRate | None, interval: Counted) -> SteadyRate:
     """Return what is known after one more interval, of any length above 0.
 
     A change is told one interval after it shows, when the first whole interval of the new rate is in; if that one is
-    as before, it was a spike, and nothing is told. O(1).
+    as before, it was a spike, and nothing is told. A drift too slow to show in one interval is told in steps. O(1).
 
     >>> rate = observe(None, Counted(500, 50.0))
     >>> rate = observe(rate, Counted(90, 5.0))  # the change fell into this interval
@@ -95,7 +98,7 @@ def observe(before: SteadyRate | None, interval: Counted) -> SteadyRate:
         return SteadyRate(before.told.followed_by(interval), before.told)
     window = before.window.followed_by(interval)
     rests_on_more = window.events >= CLEARLY_MORE * before.told.events and window.events > before.told.events
-    if rests_on_more or is_news(before.told, window):
+    if rests_on_more or is_news(before.told, window, sigmas=DRIFT_SIGMAS):
         return SteadyRate(window, window)
     return replace(before, window=window)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from lab.traffic import (
 
 HELP = "equal shares, then local-first, in a mesh of real Envoys; prints what changed"
 WARM_UP_S = 3.0
+LEARN_S = 20.0
 SETTLE_S = 0.5
 
 
@@ -103,6 +105,7 @@ async def _measure_both(
     mesh: LabMesh, generator: LoadGenerator, settings: DemoSettings, progress: Teller
 ) -> DemoReport:
     await progress.wait("warming up", WARM_UP_S)
+    await _learn(mesh, progress)
     before, first = await _measure(mesh, generator, progress, name="equal shares", length_s=settings.seconds)
     progress.say("switching to local-first")
     change = generator.open_window("between")
@@ -126,6 +129,17 @@ async def _measure_both(
         memory_bytes=mesh.children.memory_bytes(),
         failures=dict(first.failures + change.failures + second.failures),
     )
+
+
+async def _learn(mesh: LabMesh, progress: Teller) -> None:
+    """Wait until the control plane knows who sends how much; go on without after ``LEARN_S``, and say so."""
+    progress.say("learning who sends how much")
+    until_s = time.monotonic() + LEARN_S
+    while unknown := await mesh.unlearnt():
+        if time.monotonic() > until_s:
+            progress.say(f"rates to {', '.join(unknown)} are still unknown: equal ones are assumed")
+            return
+        await asyncio.sleep(0.2)
 
 
 async def _measure(

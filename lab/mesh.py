@@ -25,6 +25,7 @@ from lab.application import Application
 from lab.children import Children
 from lab.envoy_admin import EnvoyAdmin, admin_session
 from lab.errors import LabError, StartError, WireError
+from lab.flow import service_rates
 from lab.http_wire import ClientPool
 from lab.load import Source
 from lab.mesh_document import MeshDocument, Rates, mesh_document, node_prefixes
@@ -38,6 +39,7 @@ from xds_server.resources.bootstrap import PROMETHEUS_PORT
 T = TypeVar("T")
 HOUSE = Path(__file__).resolve().parent.parent
 START_DEADLINE_S = 60.0
+LEAST_LEARNT_PER_S = 2.0  # requests per second; less takes too long to say anything about who sends how much
 XDS_PORT, HTTP_PORT, FIRST_ADMIN_PORT = 0, 1, 2  # within the block's ports
 
 
@@ -116,6 +118,14 @@ class LabMesh:
             proxies = await response.json()
         states = [state for proxy in proxies for state in proxy["resources"].values()]
         return len(proxies) == len(self.sidecars) and all(state["sent"] == state["acked"] for state in states)
+
+    async def unlearnt(self) -> list[str]:
+        """Return the services that the load reaches and whose clients' rates the control plane still has to assume."""
+        async with self._session.get(f"{self.http_url}/debug/allocationz") as response:
+            pages = await response.json()
+        reached = service_rates(self.application)
+        assumed = [page["service"] for page in pages if page["client_rates_method"] == "assumed"]
+        return [name for name in assumed if reached.get(name.split(".")[0], 0.0) >= LEAST_LEARNT_PER_S]
 
     def _document(self, annotations: Mapping[str, str]) -> MeshDocument:
         return mesh_document(
