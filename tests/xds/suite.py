@@ -69,6 +69,16 @@ async def run(
     return list(await asyncio.gather(*(one(rule, variant) for rule, variant in chosen)))
 
 
+def table() -> list[str]:
+    """Return the rules as the lines of a Markdown table, by their place in the specification."""
+    lines = ["| place | rule | what a server must do | on |", "|---|---|---|---|"]
+    order = list(dict.fromkeys(one.place for one in RULES.values()))
+    for one in sorted(RULES.values(), key=lambda one: order.index(one.place)):
+        variants = ", ".join(map(str, one.variants)) if len(one.variants) < 4 else "all four"
+        lines.append(f"| {one.place} | `{one.name}` | {one.text} | {variants} |")
+    return lines
+
+
 def _line(outcome: Outcome) -> str:
     mark = "ok  " if outcome.failure is None else "FAIL"
     line = f"{mark} {outcome.id:90} {outcome.rule.place}"
@@ -86,7 +96,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--at-once", type=int, default=16, metavar="N", help="rules that are tried side by side")
     parser.add_argument("--json", metavar="FILE", help="write the outcomes there too")
-    parser.add_argument("--list", action="store_true", help="print the rules and stop")
+    parser.add_argument("--list", action="store_true", help="print the rules as a table (Markdown) and stop")
     arguments = parser.parse_args(argv)
     if (arguments.target is None) != (arguments.admin is None):
         parser.error("--target and --admin belong together")
@@ -135,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the suite; return the exit code."""
     arguments = _arguments(argv)
     if arguments.list:
-        for one in RULES.values():
-            print(f"{one.name} [{', '.join(map(str, one.variants))}]: {one.text} ({one.place})")
+        print("\n".join(table()))
         return 0
     return asyncio.run(_main(arguments))
 
