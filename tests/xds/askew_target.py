@@ -19,6 +19,7 @@ from tests.xds.control import Control
 from tests.xds.messages import Message, name_of, parse, refers_of, type_of
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import Proxy
+from xds_server.rest import RestDiscovery
 from xds_server.server import XdsServer
 from xds_server.settings import XdsSettings
 from xds_server.snapshot import Resource, Snapshot, resource, snapshot
@@ -69,6 +70,16 @@ async def serving(control: StoreControl, settings: XdsSettings | None = None) ->
         await asyncio.wait((running,))
 
 
+@asynccontextmanager
+async def polled(control: StoreControl) -> AsyncIterator[str]:
+    """Serve the control's store to polling clients; the value is the base URL."""
+    rest = RestDiscovery(control.store, XdsSettings(rest_hold_s=0.2), XdsMetrics(CollectorRegistry()))
+    app = web.Application()
+    app.add_routes(rest.routes())
+    async with _listening(app, "127.0.0.1", 0) as url:
+        yield url
+
+
 def control_app(control: Control) -> web.Application:
     """Return the HTTP side of ``tests/xds/control.py``."""
 
@@ -90,7 +101,13 @@ def control_app(control: Control) -> web.Application:
 @asynccontextmanager
 async def controlled(control: Control, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve the HTTP control; the value is its base URL."""
-    runner = web.AppRunner(control_app(control), access_log=None, shutdown_timeout=0.1)
+    async with _listening(control_app(control), host, port) as url:
+        yield url
+
+
+@asynccontextmanager
+async def _listening(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -106,8 +123,9 @@ async def _main(xds: str, admin: str) -> None:
     async with (
         serving(control, XdsSettings(host=host, port=int(port))) as target,
         controlled(control, admin_host, int(admin_port)) as url,
+        polled(control) as rest_url,
     ):
-        print(f"xDS on {target}, control on {url}", flush=True)
+        print(f"xDS on {target}, control on {url}, polling on {rest_url}", flush=True)
         await asyncio.Event().wait()
 
 

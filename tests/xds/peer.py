@@ -18,7 +18,7 @@ from google.rpc import status_pb2
 
 from tests.xds.messages import CDS, EDS, LDS, RDS, Message, name_of, parse, unwrap
 
-Transport = Literal["sotw", "delta"]
+Transport = Literal["sotw", "delta", "rest"]
 ANSWER_S = 3.0
 SILENCE_S = 0.3
 
@@ -33,12 +33,14 @@ _SINGLE = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One of the four variants of the streaming protocol."""
+    """One of the four variants of the streaming protocol, or polling."""
 
     transport: Transport
     aggregated: bool
 
     def __str__(self) -> str:
+        if self.transport == "rest":
+            return "rest"
         return f"{'ADS' if self.aggregated else 'single'}-{self.transport}"
 
     def path(self, type_url: str) -> str:

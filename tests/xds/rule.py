@@ -49,7 +49,7 @@ def rule(
     variants:
         Those of the four variants of the protocol that it binds.
     needs:
-        A feature without which a server cannot be tried: "ttl" or "errors".
+        A feature without which a server cannot be tried: "ttl", "errors" or "rest".
     """
 
     def register(function: Callable[[Trial], Awaitable[None]]) -> Callable[[Trial], Awaitable[None]]:
@@ -64,8 +64,8 @@ def rule(
 class Trial:
     """One rule tried on one variant: a node of its own, its resources, its peers."""
 
-    def __init__(self, target: str, control: Control, variant: Variant) -> None:
-        self.variant = variant
+    def __init__(self, target: str, control: Control, variant: Variant, *, rest_url: str = "") -> None:
+        self.variant, self.rest_url = variant, rest_url
         self.node = f"trial-{next(_numbers)}.conformance"
         self._target, self._control = target, control
         self._resources: dict[tuple[str, str], Message] = {}
@@ -113,9 +113,9 @@ class Trial:
         await peer.close()
 
 
-async def try_rule(one: Rule, target: str, control: Control, variant: Variant) -> str | None:
+async def try_rule(one: Rule, target: str, control: Control, variant: Variant, *, rest_url: str = "") -> str | None:
     """Try one rule on one variant; return None if the server keeps it, else what it did instead."""
-    trial = Trial(target, control, variant)
+    trial = Trial(target, control, variant, rest_url=rest_url)
     try:
         async with asyncio.timeout(60):
             await one.run(trial)

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from tests.xds import rules_delta, rules_sotw, rules_streams, rules_subscription, rules_ttl  # noqa: F401 - rules
-from tests.xds.askew_target import StoreControl, serving
+from tests.xds import rules_delta, rules_rest, rules_sotw, rules_streams, rules_subscription, rules_ttl  # noqa: F401
+from tests.xds.askew_target import StoreControl, polled, serving
 from tests.xds.control import Control, HttpControl
 from tests.xds.peer import Variant
 from tests.xds.rule import RULES, Rule, try_rule
@@ -53,6 +53,7 @@ async def run(
     control: Control,
     chosen: Sequence[tuple[Rule, Variant]],
     *,
+    rest_url: str = "",
     at_once: int = 16,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
@@ -61,11 +62,21 @@ async def run(
 
     async def one(rule: Rule, variant: Variant) -> Outcome:
         async with places:
-            outcome = Outcome(rule, variant, await try_rule(rule, target, control, variant))
+            outcome = Outcome(rule, variant, await try_rule(rule, target, control, variant, rest_url=rest_url))
         on_outcome(outcome)
         return outcome
 
     return list(await asyncio.gather(*(one(rule, variant) for rule, variant in chosen)))
+
+
+def table() -> list[str]:
+    """Return the rules as the lines of a Markdown table, by their place in the specification."""
+    lines = ["| place | rule | what a server must do | on |", "|---|---|---|---|"]
+    order = list(dict.fromkeys(one.place for one in RULES.values()))
+    for one in sorted(RULES.values(), key=lambda one: order.index(one.place)):
+        variants = ", ".join(map(str, one.variants)) if len(one.variants) < 4 else "all four"
+        lines.append(f"| {one.place} | `{one.name}` | {one.text} | {variants} |")
+    return lines
 
 
 def _line(outcome: Outcome) -> str:
@@ -78,11 +89,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.xds.suite", description=__doc__)
     parser.add_argument("--target", metavar="HOST:PORT", help="the server to try; Askew's own if left out")
     parser.add_argument("--admin", metavar="URL", help="where the server is told what a node should have")
+    parser.add_argument("--rest", metavar="URL", help="where the server is polled; polling is left out without it")
     parser.add_argument("--only", default="*", metavar="PATTERN", help="shell pattern over rule(variant)")
-    parser.add_argument("--without", default="", metavar="FEATURE,...", help="features that it lacks: ttl, errors")
+    parser.add_argument(
+        "--without", default="", metavar="FEATURE,...", help="features that it lacks: ttl, errors, rest"
+    )
     parser.add_argument("--at-once", type=int, default=16, metavar="N", help="rules that are tried side by side")
     parser.add_argument("--json", metavar="FILE", help="write the outcomes there too")
-    parser.add_argument("--list", action="store_true", help="print the rules and stop")
+    parser.add_argument("--list", action="store_true", help="print the rules as a table (Markdown) and stop")
     arguments = parser.parse_args(argv)
     if (arguments.target is None) != (arguments.admin is None):
         parser.error("--target and --admin belong together")
@@ -92,16 +106,19 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 async def _main(arguments: argparse.Namespace) -> int:
     async with AsyncExitStack() as stack:
         control: Control
+        without = {*arguments.without.split(","), *(() if arguments.rest or not arguments.target else ("rest",))}
         if arguments.target:
-            target, control = arguments.target, HttpControl(arguments.admin)
+            target, control, rest_url = arguments.target, HttpControl(arguments.admin), arguments.rest or ""
         else:
             own = StoreControl()
             target, control = await stack.enter_async_context(serving(own)), own
+            rest_url = await stack.enter_async_context(polled(own))
         try:
             outcomes = await run(
                 target,
                 control,
-                cases(arguments.only, without=arguments.without.split(",")),
+                cases(arguments.only, without=without),
+                rest_url=rest_url,
                 at_once=arguments.at_once,
                 on_outcome=lambda outcome: print(_line(outcome), flush=True),
             )
@@ -128,8 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the suite; return the exit code."""
     arguments = _arguments(argv)
     if arguments.list:
-        for one in RULES.values():
-            print(f"{one.name} [{', '.join(map(str, one.variants))}]: {one.text} ({one.place})")
+        print("\n".join(table()))
         return 0
     return asyncio.run(_main(arguments))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.xds.askew_target import StoreControl, controlled, serving
+from tests.xds.askew_target import StoreControl, controlled, polled, serving
 from tests.xds.control import HttpControl
 from tests.xds.peer import Variant
 from tests.xds.rule import RULES, Rule
@@ -24,8 +24,8 @@ def outcomes() -> dict[str, str | None]:
 
     async def try_all() -> list[Outcome]:
         control = StoreControl()
-        async with serving(control) as target:
-            return await run(target, control, CASES)
+        async with serving(control) as target, polled(control) as rest_url:
+            return await run(target, control, CASES, rest_url=rest_url)
 
     return {outcome.id: outcome.failure for outcome in asyncio.run(try_all())}
 
