@@ -2,5 +2,5 @@
 
 Duty: watch the cluster, render and apply what makes Istio's sidecars obey, read telemetry engines.
 Ban: decides nothing; imports ``mesh`` and no other room of ours.
-Start reading at ``prometheus.py``, then ``network_counters.py``; the Kubernetes half is built with its issue.
+Start reading at ``prometheus.py``; what watches the cluster is not built yet.
 """
