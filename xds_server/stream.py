@@ -12,7 +12,7 @@ from xds_server.heartbeats import Heartbeats
 from xds_server.ordering import Step, Subscriptions, clusters_changed, next_step
 from xds_server.proxy import Proxy, proxy_of
 from xds_server.resources.names import CDS, EDS
-from xds_server.snapshot import ORDER, Snapshot
+from xds_server.snapshot import ORDER, Resource, Snapshot
 from xds_server.subscription import Changes, Received, Response, Subscription, Transport
 
 MOST_TYPES = 64
@@ -44,6 +44,8 @@ class Stream:
         self._held_since_s: float | None = None
         self._removal_at_s: float | None = None
         self._heartbeats = Heartbeats()
+        self._lent: dict[str, Resource] = {}
+        self._view: tuple[Snapshot, Snapshot] | None = None
 
     def __repr__(self) -> str:
         name = self.proxy.id if self.proxy else "unknown"
@@ -89,6 +91,8 @@ class Stream:
             subscription.already_has(request.version, snapshot.of(type_url))
         if pending is not None and subscription.pending is None:
             self._settled(type_url, pending, accepted=request.error is None, now_s=now_s)
+            if type_url == CDS:
+                self._lent, self._view = {}, None
             if type_url == CDS and request.error is None:
                 self._send_endpoints_again(pending, all_of_proxy)
         return type_url, received, pending if subscription.pending is None else None
@@ -137,6 +141,7 @@ class Stream:
         Clusters and endpoints are not removed before ``remove_from_s``: a request that was routed a moment ago, or is
         between two tries, still needs them.
         """
+        snapshot = self._with_lent(snapshot)
         patient = self._held_since_s is None or now_s - self._held_since_s < hold_limit_s
         step = next_step(self.subscriptions, all_of_proxy, snapshot, patient=patient)
         if not step.held:
@@ -152,9 +157,31 @@ class Stream:
             subscription = self.subscriptions[step.type_url]
             changes = step.changes if subscription.full_state else _first_part(step.changes, largest_bytes)
             message = self._message(step.type_url, subscription.begin(changes), now_s=now_s)
+            if step.type_url == CDS:
+                self._lend(message[1], snapshot)
         if message is not None and len(message[2]) > largest_bytes:
             on_oversized(message[0], message[1].resources[0].name if message[1].resources else "")
         return message
+
+    def _lend(self, response: Response, snapshot: Snapshot) -> None:
+        """Keep the endpoints of clusters that are on their way, until the client has answered for the clusters.
+
+        Should the mesh drop such a cluster meanwhile, Envoy still asks for its endpoints, and holds the ACK of all
+        clusters back until it is warm; without the ACK it could not be told that the cluster is gone.
+        """
+        endpoints = snapshot.of(EDS)
+        refs = (ref for one in response.news for type_url, ref in one.refers if type_url == EDS)
+        self._lent, self._view = {ref: endpoints[ref] for ref in refs if ref in endpoints}, None
+
+    def _with_lent(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with what is lent and no longer in it; the same object while both stay the same."""
+        gone = {name: one for name, one in self._lent.items() if name not in snapshot.of(EDS)}
+        if not gone:
+            return snapshot
+        if self._view is None or self._view[0] is not snapshot:
+            with_lent = Snapshot({**snapshot.resources, EDS: {**snapshot.of(EDS), **gone}})
+            self._view = (snapshot, with_lent)
+        return self._view[1]
 
     def _message(self, type_url: str, response: Response, *, now_s: float) -> tuple[str, Response, bytes]:
         assert self.proxy is not None

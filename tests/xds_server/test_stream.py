@@ -181,6 +181,24 @@ def test_endpoints_follow_a_changed_cluster_before_its_ack() -> None:
     assert client.hears() is None
 
 
+def test_a_cluster_that_is_dropped_while_it_warms_gets_its_endpoints() -> None:
+    """Envoy holds the ACK of clusters back until the new one is warm; then it is told that the cluster is gone."""
+    client = Client()
+    client.says(CDS)
+    response = client.hears()
+    assert response is not None
+    client.snapshot = world()
+    client.says(EDS, "A")
+
+    assert client.takes(EDS) == ["A"]
+    client.says(CDS, nonce=response.nonce)
+    removed = []
+    while later := client.hears():
+        removed += later.removed_resources
+        client.says(later.type_url, nonce=later.nonce)
+    assert sorted(removed) == ["A", "A"]
+
+
 def test_what_is_held_goes_after_the_limit() -> None:
     """The client never fetches endpoints: after 5 s it gets the route all the same, and no clock ticks on."""
     client = Client()
