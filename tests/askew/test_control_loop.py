@@ -20,8 +20,8 @@ SHOP = ServicePort(ServiceName("shop.default"), 80)
 
 def topology(*, routing: str = "local-first") -> Topology:
     def container(service: str, node: int, number: int) -> str:
-        octet = {"web": 1, "shop": 2}[service]
-        return f"      - {{name: {service}-{node}-{number}, node: n{node}, address: 127.5.{10 * octet + node}.{number + 1}}}\n"
+        address = f"127.5.{node + (10 if service == 'web' else 20)}.{number + 1}"
+        return f"      - {{name: {service}-{node}-{number}, node: n{node}, address: {address}}}\n"
 
     web = "".join(container("web", node, number) for node in range(NODES) for number in range(PER_NODE))
     shop = "".join(container("shop", node, number) for node in range(NODES) for number in range(ENDPOINTS))
