@@ -7,6 +7,7 @@ Poisson process). What is told to planners stays the same number until there is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -70,9 +71,16 @@ def is_news(known: Counted, seen: Counted, *, sigmas: float = NEWS_SIGMAS) -> bo
     """
     if known.seconds <= 0 or seen.seconds <= 0:
         return known.seconds <= 0 < seen.seconds
-    rate = (known.events + seen.events) / (known.seconds + seen.seconds)
-    variance = rate * (1.0 / known.seconds + 1.0 / seen.seconds)
-    return (seen.per_s - known.per_s) ** 2 > sigmas**2 * variance
+    apart = 2.0 * abs(_root(seen) - _root(known))
+    return apart**2 > sigmas**2 * (1.0 / known.seconds + 1.0 / seen.seconds)
+
+
+def _root(count: Counted) -> float:
+    """Return the square root of a rate, whose variance hardly depends on the rate: few events are not taken for news.
+
+    Source: Anscombe, "The transformation of Poisson, binomial and negative-binomial data", Biometrika 35 (1948).
+    """
+    return math.sqrt((count.events + 0.375) / count.seconds)
 
 
 def observe(before: SteadyRate | None, interval: Counted) -> SteadyRate:
@@ -97,7 +105,8 @@ def observe(before: SteadyRate | None, interval: Counted) -> SteadyRate:
             return SteadyRate(interval, interval)
         return SteadyRate(before.told.followed_by(interval), before.told)
     window = before.window.followed_by(interval)
-    rests_on_more = window.events >= CLEARLY_MORE * before.told.events and window.events > before.told.events
+    # By time, not by events: to tell anew whenever there are more events would tell too much.
+    rests_on_more = window.seconds >= CLEARLY_MORE * before.told.seconds
     if rests_on_more or is_news(before.told, window, sigmas=DRIFT_SIGMAS):
         return SteadyRate(window, window)
     return replace(before, window=window)

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from mesh.errors import MeshError
-from mesh.shares import Shares
+from mesh.shares import Shares, link_changes
 from mesh.topology import ContainerName
 
 
@@ -89,3 +89,14 @@ def test_normalised_rows_are_always_accepted(weights: NDArray[np.float64]) -> No
 
     assert some.connections == weights.size
     assert all(abs(sum(some.row(client).values()) - 1.0) < 1e-9 for client in some.clients)
+
+
+def test_links_that_open_and_close_are_counted_by_name() -> None:
+    """A pair counts once, wherever its row and column stand; a weight that changes opens nothing."""
+    before = shares([[0.5, 0.5], [0.0, 1.0]])
+    turned = Shares(before.clients[::-1], before.endpoints[::-1], np.array([[1.0, 0.0], [0.9, 0.1]]))
+
+    assert link_changes(before, turned) == (0, 0)
+    assert link_changes(before, shares([[1.0, 0.0], [0.5, 0.5]])) == (1, 1)
+    assert link_changes(None, before) == (3, 0)
+    assert link_changes(before, None) == (0, 3)

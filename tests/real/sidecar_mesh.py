@@ -6,6 +6,7 @@ Only loopback addresses; every process is ended by ``__aexit__``, also when a te
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -68,6 +69,7 @@ class SidecarMesh:
         *,
         transport: Transport = "delta",
         brisk: bool = False,
+        tick_s: float = 5.0,
         flush_interval_s: float = 5.0,
         ingest: IngestSettings = DEFAULT_INGEST,
         tls: XdsSettings | None = None,
@@ -76,6 +78,7 @@ class SidecarMesh:
         self.block = 64 + os.getpid() % 60  # of loopback addresses, so that two test runs do not meet
         self.file = folder / "mesh.yaml"
         self.file.write_text(text.replace(PLACEHOLDER, f"127.{self.block}."))
+        self._tick_s = tick_s
         self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
         self._flush_interval_s, self._ingest = flush_interval_s, ingest
@@ -119,9 +122,11 @@ class SidecarMesh:
             xds=replace(self._xds, port=self._xds_port, drain_s=0.2),
             http=HttpSettings(port=self._http_port),
             ingest=self._ingest,
+            loop=LoopSettings(tick_s=self._tick_s),
         )
         if self._brisk:
-            settings = replace(settings, loop=LoopSettings(debounce_s=0.0), source=SourceSettings(poll_s=0.01))
+            loop = LoopSettings(tick_s=self._tick_s, debounce_s=0.0)
+            settings = replace(settings, loop=loop, source=SourceSettings(poll_s=0.01))
         self.plane = ControlPlane(str(self.file), settings)
         ready = asyncio.Event()
         self._plane_task = asyncio.create_task(self.plane.run(on_ready=ready.set), name="askew")
@@ -229,6 +234,21 @@ class SidecarMesh:
 
         await asyncio.gather(*(worker() for _ in range(at_once)))
         return answers
+
+    async def send_steadily(self, client: str, service: str, per_s: float, *, body: bytes) -> None:
+        """POST ``body`` at a steady rate until cancelled, whether answers come or not; a failure ends it."""
+        container = self.plane.topology.container_by_name[client]  # type: ignore[index]
+        url = f"http://{container.address}:{container.outbound_port}/"
+
+        async def post() -> None:
+            async with self.http.post(url, data=body, headers={"Host": service}) as response:
+                assert response.status == 200, await response.text()
+
+        async with asyncio.TaskGroup() as requests:
+            started_s = time.monotonic()
+            for number in itertools.count():
+                await asyncio.sleep(started_s + number / per_s - time.monotonic())
+                requests.create_task(post())
 
     async def _one(self, url: str, service: str) -> str:
         try:
