@@ -55,28 +55,28 @@ OPTIONS = [
 ]
 
 
-def topology(clients: int) -> Topology:
-    """Return 10 services of 20 endpoints on 50 nodes, and ``clients`` containers that call all of them."""
+def topology(clients: int, *, services: int = SERVICES, endpoints: int = ENDPOINTS) -> Topology:
+    """Return services (10 of 20 endpoints) on 50 nodes, and ``clients`` containers that call all of them."""
     rng = np.random.default_rng(1)
     nodes = tuple(Node(NodeName(f"n{i}"), f"z{i % 3}") for i in range(NODES))
     policy = Policy(routing="local-first", programming="endpoint-weights")
-    services = []
-    for s in range(SERVICES):
+    servers = []
+    for s in range(services):
         name = ServiceName(f"s{s}.default")
         containers = tuple(
             Container(
                 ContainerName(f"s{s}-{c}"), name, nodes[rng.integers(NODES)].name, f"10.1.{s}.{c + 1}", {8080: 8080}
             )
-            for c in range(ENDPOINTS)
+            for c in range(endpoints)
         )
-        services.append(Service(name, (Port(8080),), policy, containers))
+        servers.append(Service(name, (Port(8080),), policy, containers))
     load = ServiceName("load.default")
     callers = tuple(
         Container(ContainerName(f"l{i}"), load, nodes[i % NODES].name, f"10.2.{i // 250}.{i % 250 + 1}")
         for i in range(clients)
     )
-    calls = tuple(Call(load, service.name) for service in services)
-    return Topology(nodes, (*services, Service(load, containers=callers)), calls)
+    calls = tuple(Call(load, service.name) for service in servers)
+    return Topology(nodes, (*servers, Service(load, containers=callers)), calls)
 
 
 def service_plan(mesh: Topology, service: Service, seed: int) -> ServicePlan:

@@ -74,6 +74,7 @@ class SidecarMesh:
         ingest: IngestSettings = DEFAULT_INGEST,
         tls: XdsSettings | None = None,
         client_tls: Callable[[Container], ClientTls] | None = None,
+        envoy_arguments: tuple[str, ...] = (),
     ) -> None:
         self.block = 64 + os.getpid() % 60  # of loopback addresses, so that two test runs do not meet
         self.file = folder / "mesh.yaml"
@@ -81,6 +82,7 @@ class SidecarMesh:
         self._tick_s = tick_s
         self._brisk = brisk  # read the file and take changes at once, for tests of many changes
         self._folder, self._envoy, self._transport = folder, envoy, transport
+        self._envoy_arguments = envoy_arguments
         self._flush_interval_s, self._ingest = flush_interval_s, ingest
         self._xds_port, self._http_port = free_port(), free_port()
         self._xds, self._client_tls = tls or XdsSettings(), client_tls
@@ -170,7 +172,7 @@ class SidecarMesh:
             bootstrap = _over_tls(bootstrap, self._client_tls(container))
         file = self._folder / f"{container.name}.json"
         file.write_text(json.dumps(bootstrap))
-        arguments = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning")
+        arguments = ("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning", *self._envoy_arguments)
         with open(self._folder / f"{container.name}.log", "wb") as log:  # noqa: ASYNC230 - a new local file
             self.envoys[container.name] = await asyncio.create_subprocess_exec(
                 str(self._envoy), "-c", str(file), *arguments, stdout=log, stderr=log
