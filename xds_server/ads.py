@@ -214,6 +214,7 @@ class DiscoveryService:
                     largest_bytes=self.settings.largest_response_bytes,
                     on_oversized=self._oversized,
                     remove_from_s=client.routed_at_s + self.settings.removal_delay_s,
+                    retained=client.retained(),
                 )
                 if message is None:
                     break

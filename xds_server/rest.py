@@ -149,6 +149,7 @@ class RestDiscovery:
             largest_bytes=self._settings.largest_response_bytes,
             on_oversized=lambda *_: None,  # HTTP has no such limit
             remove_from_s=client.routed_at_s + self._settings.removal_delay_s,
+            retained=client.retained(),
         )
         if message is None:
             return None

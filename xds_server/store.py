@@ -13,8 +13,8 @@ from xds_server.consistency import problems
 from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
 from xds_server.proxy import Proxy
-from xds_server.resources.names import LDS, RDS, service_port_of
-from xds_server.snapshot import Resource, Snapshot
+from xds_server.resources.names import CDS, EDS, LDS, RDS, service_port_of
+from xds_server.snapshot import NOTHING, Resource, Snapshot
 from xds_server.stream import Stream
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ class Client:
     changed_at_s: float = 0.0
     routed_at_s: float = 0.0  # when it last accepted routes or listeners, seconds since the epoch
     refused: list[str] = field(default_factory=list)
+    _dropped: dict[str, tuple[str, Resource]] = field(default_factory=dict)  # endpoints' name: cluster, endpoints
 
     @property
     def subscriptions(self) -> list[Subscriptions]:
@@ -45,6 +46,28 @@ class Client:
         for stream in self.streams:
             if stream is not but:
                 stream.dirty.set()
+
+    def replace_snapshot(self, new: Snapshot) -> None:
+        """Take a new snapshot; keep the endpoints of clusters that it drops at hand."""
+        old, self.snapshot = self.snapshot, new
+        if old is None:
+            return
+        for name, cluster in old.of(CDS).items():
+            if name not in new.of(CDS):
+                refs = (ref for type_url, ref in cluster.refers if type_url == EDS)
+                self._dropped.update((ref, (name, old.of(EDS)[ref])) for ref in refs if ref in old.of(EDS))
+
+    def retained(self) -> Mapping[str, Resource]:
+        """Return endpoints of clusters that were dropped and that the proxy still has, or is being sent."""
+        if not self._dropped:
+            return NOTHING
+        clusters = [subscriptions[CDS] for subscriptions in self.subscriptions if CDS in subscriptions]
+        self._dropped = {
+            ref: (cluster, one)
+            for ref, (cluster, one) in self._dropped.items()
+            if any(subscription.holds(cluster) for subscription in clusters)
+        }
+        return {ref: one for ref, (_, one) in self._dropped.items()}
 
     def note_ack(self, type_url: str, *, now_s: float) -> None:
         """Note when requests began to be routed anew."""
@@ -145,7 +168,8 @@ class Store:
             new = self._source(client.proxy)
             if new is not None and new is not client.snapshot:
                 new = self._consistent(client, _reusing(new, client.snapshot))
-                client.snapshot = new or client.snapshot
+                if new is not None:
+                    client.replace_snapshot(new)
         return client.snapshot
 
     def _consistent(self, client: Client, new: Snapshot) -> Snapshot | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from xds_server.encode import DiscoveryMessage, encode, size_of, to_request
@@ -12,7 +12,7 @@ from xds_server.heartbeats import Heartbeats
 from xds_server.ordering import Step, Subscriptions, clusters_changed, next_step
 from xds_server.proxy import Proxy, proxy_of
 from xds_server.resources.names import CDS, EDS
-from xds_server.snapshot import ORDER, Resource, Snapshot
+from xds_server.snapshot import NOTHING, ORDER, Resource, Snapshot
 from xds_server.subscription import Changes, Received, Response, Subscription, Transport
 
 MOST_TYPES = 64
@@ -44,8 +44,6 @@ class Stream:
         self._held_since_s: float | None = None
         self._removal_at_s: float | None = None
         self._heartbeats = Heartbeats()
-        self._lent: dict[str, Resource] = {}
-        self._view: tuple[Snapshot, Snapshot] | None = None
 
     def __repr__(self) -> str:
         name = self.proxy.id if self.proxy else "unknown"
@@ -91,8 +89,6 @@ class Stream:
             subscription.already_has(request.version, snapshot.of(type_url))
         if pending is not None and subscription.pending is None:
             self._settled(type_url, pending, accepted=request.error is None, now_s=now_s)
-            if type_url == CDS:
-                self._lent, self._view = {}, None
             if type_url == CDS and request.error is None:
                 self._send_endpoints_again(pending, all_of_proxy)
         return type_url, received, pending if subscription.pending is None else None
@@ -135,13 +131,15 @@ class Stream:
         largest_bytes: int,
         on_oversized: Callable[[str, str], None],
         remove_from_s: float = 0.0,
+        retained: Mapping[str, Resource] = NOTHING,
     ) -> tuple[str, Response, bytes] | None:
         """Return the next response to write and its bytes, computed from the present snapshot, or None.
 
+        ``retained`` holds endpoints of clusters that the mesh has dropped and the client still has or is being sent.
         Clusters and endpoints are not removed before ``remove_from_s``: a request that was routed a moment ago, or is
         between two tries, still needs them.
         """
-        snapshot = self._with_lent(snapshot)
+        snapshot = self._with_retained(snapshot, retained)
         patient = self._held_since_s is None or now_s - self._held_since_s < hold_limit_s
         step = next_step(self.subscriptions, all_of_proxy, snapshot, patient=patient)
         if not step.held:
@@ -157,31 +155,22 @@ class Stream:
             subscription = self.subscriptions[step.type_url]
             changes = step.changes if subscription.full_state else _first_part(step.changes, largest_bytes)
             message = self._message(step.type_url, subscription.begin(changes), now_s=now_s)
-            if step.type_url == CDS:
-                self._lend(message[1], snapshot)
         if message is not None and len(message[2]) > largest_bytes:
             on_oversized(message[0], message[1].resources[0].name if message[1].resources else "")
         return message
 
-    def _lend(self, response: Response, snapshot: Snapshot) -> None:
-        """Keep the endpoints of clusters that are on their way, until the client has answered for the clusters.
+    def _with_retained(self, snapshot: Snapshot, retained: Mapping[str, Resource]) -> Snapshot:
+        """Return the snapshot with what the client now asks for and the mesh has just dropped with its cluster.
 
-        Should the mesh drop such a cluster meanwhile, Envoy still asks for its endpoints, and holds the ACK of all
-        clusters back until it is warm; without the ACK it could not be told that the cluster is gone.
+        Envoy asks for the endpoints of a cluster that it is warming. Told that there are none, it would put an empty
+        cluster in the place of one that routes still lead to; and on an aggregated stream it holds the ACK of clusters
+        back until all are warm, so that it could not even be told that the cluster is gone.
         """
-        endpoints = snapshot.of(EDS)
-        refs = (ref for one in response.news for type_url, ref in one.refers if type_url == EDS)
-        self._lent, self._view = {ref: endpoints[ref] for ref in refs if ref in endpoints}, None
-
-    def _with_lent(self, snapshot: Snapshot) -> Snapshot:
-        """Return the snapshot with what is lent and no longer in it; the same object while both stay the same."""
-        gone = {name: one for name, one in self._lent.items() if name not in snapshot.of(EDS)}
-        if not gone:
+        endpoints = self.subscriptions.get(EDS) if retained else None
+        wanted = {} if endpoints is None else {name: retained[name] for name in endpoints.forced & retained.keys()}
+        if not wanted:
             return snapshot
-        if self._view is None or self._view[0] is not snapshot:
-            with_lent = Snapshot({**snapshot.resources, EDS: {**snapshot.of(EDS), **gone}})
-            self._view = (snapshot, with_lent)
-        return self._view[1]
+        return Snapshot({**snapshot.resources, EDS: {**wanted, **snapshot.of(EDS)}})
 
     def _message(self, type_url: str, response: Response, *, now_s: float) -> tuple[str, Response, bytes]:
         assert self.proxy is not None

@@ -270,6 +270,11 @@ class Subscription:
         """Whether the client is interested in ``name``."""
         return self.wildcard or name in self.names
 
+    def holds(self, name: str) -> bool:
+        """Whether the client has some version of it, or is being sent one."""
+        pending = self.pending
+        return name in self.known or (pending is not None and any(one.name == name for one in pending.news))
+
     def lacks(self, one: Resource) -> bool:
         """Whether the client should be sent this resource."""
         if one.name in self.forced:

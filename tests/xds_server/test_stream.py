@@ -11,7 +11,7 @@ from tests.xds_server.small_world import cds, eds, lds, rds, world
 from xds_server.errors import RefuseStreamError
 from xds_server.proxy import proxy_of
 from xds_server.resources.names import CDS, EDS, LDS, RDS
-from xds_server.snapshot import Snapshot
+from xds_server.snapshot import Resource, Snapshot
 from xds_server.stream import MOST_TYPES, Stream
 
 HOLD_S = 5.0
@@ -34,6 +34,7 @@ class Client:
         self.now_s = 100.0
         self.oversized: list[tuple[str, str]] = []
         self.snapshot: Snapshot = WHOLE
+        self.retained: dict[str, Resource] = {}
 
     def says(self, type_url: str, *names: str, nonce: str = "", error: str = "", drop: tuple[str, ...] = ()) -> None:
         request = discovery_pb2.DeltaDiscoveryRequest(
@@ -54,6 +55,7 @@ class Client:
             hold_limit_s=HOLD_S,
             largest_bytes=self.largest_bytes,
             on_oversized=lambda type_url, name: self.oversized.append((type_url, name)),
+            retained=self.retained,
         )
         return None if message is None else discovery_pb2.DeltaDiscoveryResponse.FromString(message[2])
 
@@ -188,10 +190,12 @@ def test_a_cluster_that_is_dropped_while_it_warms_gets_its_endpoints() -> None:
     response = client.hears()
     assert response is not None
     client.snapshot = world()
+    client.retained = {"A": WHOLE.of(EDS)["A"]}
     client.says(EDS, "A")
 
     assert client.takes(EDS) == ["A"]
     client.says(CDS, nonce=response.nonce)
+    client.retained = {}
     removed = []
     while later := client.hears():
         removed += later.removed_resources
