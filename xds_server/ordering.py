@@ -135,7 +135,7 @@ def _has_cluster(name: str, all_of_proxy: Sequence[Subscriptions], snapshot: Sna
     sees_all = [subs[CDS] for subs in all_of_proxy if CDS in subs and subs[CDS].wildcard]
     if not sees_all:
         return True  # a client that asks by name: it fetches the cluster after the route
-    if not any(name in subscription.known for subscription in sees_all):
+    if not any(name in subscription.known and not _is_going(name, subscription) for subscription in sees_all):
         return False
     cluster = snapshot.of(CDS).get(name)
     if cluster is None:
@@ -155,7 +155,12 @@ def _has_endpoints(name: str, all_of_proxy: Sequence[Subscriptions]) -> bool:
 
 def _is_under_way(name: str, subscription: Subscription) -> bool:
     pending = subscription.pending
-    return pending is not None and any(one.name == name for one in pending.news)
+    return pending is not None and (name in pending.removed or any(one.name == name for one in pending.news))
+
+
+def _is_going(name: str, subscription: Subscription) -> bool:
+    """Whether the removal of ``name`` is on its way: then it must come again before anything may lean on it."""
+    return subscription.pending is not None and name in subscription.pending.removed
 
 
 def _unsettled(all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:

@@ -15,6 +15,8 @@ from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
 from xds_server.tls import CertificateFiles
 
+LAST_WORD_S = 0.1  # for what a drain has to say on streams that do not end by themselves: health's NOT_SERVING
+
 
 class XdsServer:
     """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``."""
@@ -75,7 +77,7 @@ class XdsServer:
         if self._extras is not None:
             await self._extras.drain()
         await self._service.drain()
-        await self._server.stop(None)
+        await self._server.stop(LAST_WORD_S)
 
 
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:

@@ -154,6 +154,21 @@ def test_a_route_on_another_stream_is_held() -> None:
     assert not routes
 
 
+@pytest.mark.parametrize("going", [EDS, CDS])
+def test_a_route_does_not_cross_the_removal_of_its_cluster(going: str) -> None:
+    """On single-type streams: a cluster whose removal is on its way is not there any more, ACKed or not."""
+    proxy = Proxy("delta", streams=4)
+    without = world(cds("B"), eds("B"), lds("L", routes="R"), rds("R", "B"))
+    proxy.run(world(*WHOLE.all(), cds("B"), eds("B")))
+    while (step := proxy.step(without)) and not (step.changes.removed and step.type_url == going):
+        proxy.answer(step.type_url, proxy.send(step))
+    proxy.send(step)
+
+    routes = proxy.steps(WHOLE)[ORDER.index(RDS)]
+    assert routes.held
+    assert not routes
+
+
 def test_what_is_held_too_long_goes() -> None:
     """A client that never fetches endpoints gets its route all the same."""
     proxy = Proxy("delta", names=("R",))
