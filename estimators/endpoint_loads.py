@@ -7,10 +7,11 @@ their own pace, so a difference counts only where it is larger than chance and c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from estimators.load_reports import Place, Requests
+from estimators.load_reports import Issued, Requests
 from estimators.sidecar_counters import Served, Sidecars
 from estimators.steady_rate import CLEARLY_MORE, HALF_LIFE_S, NEWS_SIGMAS
 from mesh.topology import Container, ContainerName, ServicePort, Topology
@@ -18,8 +19,7 @@ from mesh.topology import Container, ContainerName, ServicePort, Topology
 CLOCKS = 0.15  # of an endpoint's load: what reports that come up to an interval apart may differ by
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointCount:
+class EndpointCount(NamedTuple):
     """Requests served and requests that steered clients issued over the same seconds, older ones weighted down."""
 
     served: float = 0.0
@@ -29,7 +29,7 @@ class EndpointCount:
     told_seconds: float = 0.0  # on how many it rests
 
 
-EndpointCounts = Mapping[tuple[ServicePort, ContainerName], EndpointCount]
+EndpointCounts = Mapping[ServicePort, Mapping[ContainerName, EndpointCount]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def endpoint_loads(
     sidecars: Sidecars,
     requests: Requests,
     served: Mapping[tuple[ContainerName, int], Served],
-    issued: Mapping[Place, int],
+    issued: Issued,
     now_s: float,
 ) -> tuple[EndpointLoads, EndpointCounts]:
     """Return the load of each endpoint, its unsteered part, and the counts to remember.
@@ -56,47 +56,45 @@ def endpoint_loads(
 
     Cost: O(calls × containers).
     """
-    counts: dict[tuple[ServicePort, ContainerName], EndpointCount] = {}
-    loads: dict[ServicePort, dict[ContainerName, float]] = {}
-    unsteered: dict[ServicePort, dict[ContainerName, float]] = {}
-    for service_port, endpoint in _endpoints(topology):
-        sidecar = sidecars.get(endpoint.name)
-        if sidecar is None or not sidecar.heard.is_usable(now_s):
-            continue
-        loads.setdefault(service_port, {})[endpoint.name] = sidecar.per_s(service_port.port).per_s
-        clients = topology.clients_of[service_port.service]
-        if not all(_is_heard(client, requests, now_s=now_s) for client in clients):
-            continue
-        place = (service_port, f"{endpoint.address}:{endpoint.ports.get(service_port.port, service_port.port)}")
-        count = _advanced(
-            known.get((service_port, endpoint.name), EndpointCount()),
-            served.get((endpoint.name, service_port.port)),
-            issued.get(place, 0),
-        )
-        counts[service_port, endpoint.name] = count
-        unsteered.setdefault(service_port, {})[endpoint.name] = count.told_unsteered_per_s
+    counts: dict[ServicePort, Mapping[ContainerName, EndpointCount]] = {}
+    loads: dict[ServicePort, Mapping[ContainerName, float]] = {}
+    unsteered: dict[ServicePort, Mapping[ContainerName, float]] = {}
+    for service in topology.services:
+        counted = [
+            endpoint
+            for endpoint in service.containers
+            if endpoint.name in sidecars and sidecars[endpoint.name].heard.is_usable(now_s)
+        ]
+        all_heard = _all_heard(topology.clients_of[service.name], requests, now_s=now_s)
+        for port in service.ports if counted else ():
+            key, number = service.service_port(port), port.number
+            loads[key] = {endpoint.name: sidecars[endpoint.name].per_s(number).per_s for endpoint in counted}
+            if not all_heard:
+                continue
+            before, places = known.get(key, {}), issued.get(key, {})
+            counts[key] = {
+                endpoint.name: _advanced(
+                    before.get(endpoint.name, EndpointCount()),
+                    served.get((endpoint.name, number)),
+                    places.get(f"{endpoint.address}:{endpoint.ports.get(number, number)}", 0),
+                )
+                for endpoint in counted
+            }
+            unsteered[key] = {name: count.told_unsteered_per_s for name, count in counts[key].items()}
     return EndpointLoads(loads, unsteered), counts
 
 
-def _endpoints(topology: Topology) -> Iterator[tuple[ServicePort, Container]]:
-    for service in topology.services:
-        for port in service.ports:
-            for container in service.containers:
-                yield service.service_port(port), container
-
-
-def _is_heard(client: Container, requests: Requests, *, now_s: float) -> bool:
-    known = requests.get(client.name)
-    return known is not None and known.heard.is_fresh(now_s)
+def _all_heard(clients: Iterable[Container], requests: Requests, *, now_s: float) -> bool:
+    known = (requests.get(client.name) for client in clients)
+    return all(one is not None and one.heard.is_fresh(now_s) for one in known)
 
 
 def _advanced(before: EndpointCount, served: Served | None, issued: int) -> EndpointCount:
     if served is None:
         # Counting starts with the server's first interval; what clients said earlier has no counterpart.
-        return replace(before, steered=before.steered + issued if before.seconds else 0.0)
+        return before._replace(steered=before.steered + issued if before.seconds else 0.0)
     weight = 0.5 ** (served.seconds / HALF_LIFE_S)
-    count = replace(
-        before,
+    count = before._replace(
         served=weight * before.served + served.requests,
         steered=weight * before.steered + issued,
         seconds=weight * before.seconds + served.seconds,
@@ -112,4 +110,4 @@ def _told(count: EndpointCount) -> EndpointCount:
     if not differs and count.seconds < CLEARLY_MORE * count.told_seconds:
         return count
     told = beyond / count.seconds if beyond > doubt else 0.0
-    return replace(count, told_unsteered_per_s=told, told_seconds=count.seconds)
+    return count._replace(told_unsteered_per_s=told, told_seconds=count.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -11,25 +10,28 @@ from estimators.steady_rate import Counted, SteadyRate, observe
 from mesh.telemetry import LoadReport
 from mesh.topology import ContainerName, ServicePort
 
-Place = tuple[ServicePort, str]
-"""A service port and the ``host:port`` of one of its endpoints."""
+Issued = Mapping[ServicePort, Mapping[str, int]]
+"""Requests by service port and ``host:port`` of the endpoint."""
+Totals = Mapping[tuple[str, str], int]
+"""A client's cumulative counts by cluster and ``host:port``."""
 
 
 @dataclass(frozen=True)
 class ClientRequests:
-    """What is known of one client: its last report, when that was, and its rate to each service port it has called.
+    """What is known of one client: when it was heard, what it had counted then, its rate to each port that it called.
 
     A service port that is not mentioned has not been called: its rate is 0, and that is known.
     """
 
-    report: LoadReport
     heard: Heard
+    covered_s: float
+    totals: Totals = field(default_factory=dict)
     rates: Mapping[ServicePort, SteadyRate] = field(default_factory=dict)
 
     def told(self, service_port: ServicePort) -> Counted:
         """Return what planners are told of the rate to a service port."""
         rate = self.rates.get(service_port)
-        return Counted(0.0, self.report.covered_s) if rate is None else rate.told
+        return Counted(0.0, self.covered_s) if rate is None else rate.told
 
 
 Requests = Mapping[ContainerName, ClientRequests]
@@ -37,7 +39,7 @@ Requests = Mapping[ContainerName, ClientRequests]
 
 def read_load_reports(
     known: Requests, reports: Iterable[LoadReport], *, clients: Iterable[ContainerName], tick_s: float
-) -> tuple[Requests, Mapping[Place, int]]:
+) -> tuple[Requests, Issued]:
     """Return what is known of the ``clients`` after these reports, and how often each endpoint was asked since.
 
     Reports are cumulative. One that covers less time than the one before comes from a count that began anew, and counts
@@ -51,52 +53,58 @@ def read_load_reports(
     """
     wanted = frozenset(clients)
     requests = {name: one for name, one in known.items() if name in wanted}
-    issued: Counter[Place] = Counter()
+    issued: dict[ServicePort, dict[str, int]] = {}
     for report in reports:
         if report.client not in wanted:
             continue
         before = requests.get(report.client)
-        if before is not None and report.time_s <= before.report.time_s:
-            continue
-        requests[report.client] = _advanced(before, report, issued, tick_s=tick_s)
+        if before is None or report.time_s > before.heard.time_s:
+            requests[report.client] = _advanced(before, report, issued, tick_s=tick_s)
     return requests, issued
 
 
 def _advanced(
-    before: ClientRequests | None, report: LoadReport, issued: Counter[Place], *, tick_s: float
+    before: ClientRequests | None, report: LoadReport, issued: dict[ServicePort, dict[str, int]], *, tick_s: float
 ) -> ClientRequests:
     now = heard(before.heard if before else None, report.time_s, tick_s=tick_s)
     rates = dict(before.rates) if before else {}
-    earlier = before.report if before is not None and before.report.covered_s <= report.covered_s else None
-    seconds = report.covered_s - (earlier.covered_s if earlier else 0.0)
+    earlier = before if before is not None and before.covered_s <= report.covered_s else None
+    covered_s = earlier.covered_s if earlier else 0.0
+    seconds = report.covered_s - covered_s
+    events, totals = _increases(earlier.totals if earlier else {}, report, issued)
     if seconds <= 0.0:
-        return ClientRequests(report, now, rates)
-    increases = _increases(earlier, report)
-    issued.update({place: increase for place, increase in increases.items() if increase > 0})
-    by_port: dict[ServicePort, float] = dict.fromkeys(rates, 0.0)
-    for (service_port, _), increase in increases.items():
-        by_port[service_port] = by_port.get(service_port, 0.0) + increase
-    for service_port, events in by_port.items():
-        known = rates.get(service_port)
-        if known is None and earlier is not None and earlier.covered_s > 0.0:
-            silence = Counted(0.0, earlier.covered_s)
-            known = SteadyRate(silence, silence)
-        rates[service_port] = observe(known, Counted(events, seconds))
-    return ClientRequests(report, now, rates)
+        return ClientRequests(now, report.covered_s, totals, rates)
+    for service_port in rates.keys() | events.keys():
+        rate = rates.get(service_port)
+        if rate is None and covered_s > 0.0:
+            silence = Counted(0.0, covered_s)
+            rate = SteadyRate(silence, silence)
+        rates[service_port] = observe(rate, Counted(float(events.get(service_port, 0)), seconds))
+    return ClientRequests(now, report.covered_s, totals, rates)
 
 
-def _increases(earlier: LoadReport | None, report: LoadReport) -> dict[Place, int]:
-    """Return by how much each count grew; one that fell was given up in between and counts from zero."""
-    then = _totals(earlier) if earlier is not None else Counter()
-    return {
-        place: issued - then[place] if issued >= then[place] else issued for place, issued in _totals(report).items()
-    }
+def _increases(
+    then: Totals, report: LoadReport, issued: dict[ServicePort, dict[str, int]]
+) -> tuple[dict[ServicePort, int], Totals]:
+    """Return what a client sent to each service port since ``then``, and its counts now; add the former to ``issued``.
 
-
-def _totals(report: LoadReport) -> Counter[Place]:
-    """Return what was issued to each endpoint, all clusters that lead there together."""
-    totals: Counter[Place] = Counter()
+    A count that fell was given up in between and counts from zero. Written for speed: a mesh has many endpoints.
+    """
+    events: dict[ServicePort, int] = {}
+    totals: dict[tuple[str, str], int] = {}
+    port, places = None, {}
     for load in report.endpoints:
-        if load.service_port is not None:
-            totals[load.service_port, load.address] += load.issued
-    return totals
+        if load.service_port is None:
+            continue
+        if load.service_port is not port:  # the endpoints of a cluster stand together: look its port up once
+            port = load.service_port
+            places = issued.setdefault(port, {})
+            events.setdefault(port, 0)
+        key = (load.cluster, load.address)
+        count = totals[key] = load.issued
+        before = then.get(key, 0)
+        grown = count - before if count >= before else count
+        if grown:
+            events[port] += grown
+            places[load.address] = places.get(load.address, 0) + grown
+    return events, totals

@@ -96,24 +96,23 @@ def _increases(before: SidecarCounts, clusters: Mapping[str, ClusterCounters], *
     increases = dict.fromkeys(before.rates, Counted(0.0, seconds, (0.0, 0.0)))
     for name, sample in clusters.items():
         way = _way(sample)
-        if way is None:
+        last = before.clusters.get(name)
+        if way is None or (last is sample and way in increases):
             continue
-        last = before.clusters.get(name) or _nothing(sample)
-        so_far = increases.get(way, Counted(0.0, seconds, (0.0, 0.0)))
-        increases[way] = Counted(
-            so_far.events + _grown(last.requests, sample.requests),
-            seconds,
-            (
-                so_far.amounts[SENT] + _grown(last.sent_bytes, sample.sent_bytes),
-                so_far.amounts[RECEIVED] + _grown(last.received_bytes, sample.received_bytes),
-            ),
-        )
+        requests, sent, received = _grown(last, sample)
+        so_far = increases.get(way)
+        if so_far is not None:
+            requests += so_far.events
+            sent += so_far.amounts[SENT]
+            received += so_far.amounts[RECEIVED]
+        increases[way] = Counted(requests, seconds, (sent, received))
     return increases
 
 
 def _observed(before: SidecarCounts, increases: Mapping[Way, Counted]) -> Mapping[Way, SteadyRate]:
-    used = {_way(sample) for sample in before.clusters.values()}
     rates = dict(before.rates)
+    new = increases.keys() - rates.keys()
+    used = {_way(sample) for sample in before.clusters.values()} if new else set()
     for way, count in increases.items():
         known = rates.get(way)
         if known is None and way not in used:
@@ -127,10 +126,16 @@ def _way(sample: ClusterCounters) -> Way | None:
     return sample.service_port if sample.reporter == "client" else sample.app_port
 
 
-def _nothing(sample: ClusterCounters) -> ClusterCounters:
-    return ClusterCounters(sample.container, sample.cluster, sample.service_port, sample.reporter, sample.time_s)
+def _grown(last: ClusterCounters | None, now: ClusterCounters) -> tuple[float, float, float]:
+    """Return by how much requests and bytes each way grew; what was not told grew by nothing that is known."""
+    if last is None:
+        return float(now.requests or 0), float(now.sent_bytes or 0), float(now.received_bytes or 0)
+    return (
+        _increase(last.requests, now.requests),
+        _increase(last.sent_bytes, now.sent_bytes),
+        _increase(last.received_bytes, now.received_bytes),
+    )
 
 
-def _grown(before: int | None, now: int | None) -> float:
-    """Return by how much a counter grew; one that was not told grew by nothing that is known."""
-    return 0.0 if now is None else increase_of(before or 0, now)
+def _increase(before: int | None, now: int | None) -> float:
+    return 0.0 if now is None else float(increase_of(before or 0, now))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 HALF_LIFE_S = 30.0
 NEWS_SIGMAS = 4.0
@@ -17,9 +17,11 @@ DRIFT_SIGMAS = 3.0  # of windows that weigh by age: their own deviation is small
 CLEARLY_MORE = 1.25
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """``events`` in ``seconds``; ``amounts`` are other sums over the same time, such as bytes each way."""
+class Counted(NamedTuple):
+    """``events`` in ``seconds``; ``amounts`` are other sums over the same time, such as bytes each way.
+
+    A named tuple, since one is made for every rate in every tick.
+    """
 
     events: float
     seconds: float
@@ -42,8 +44,7 @@ class Counted:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SteadyRate:
+class SteadyRate(NamedTuple):
     """A rate as it is known.
 
     Attributes
@@ -109,7 +110,7 @@ def observe(before: SteadyRate | None, interval: Counted) -> SteadyRate:
     rests_on_more = window.seconds >= CLEARLY_MORE * before.told.seconds
     if rests_on_more or is_news(before.told, window, sigmas=DRIFT_SIGMAS):
         return SteadyRate(window, window)
-    return replace(before, window=window)
+    return SteadyRate(window, before.told)
 
 
 def _sum(weight: float, old: Sequence[float], new: Sequence[float]) -> tuple[float, ...]:

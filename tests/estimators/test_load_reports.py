@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estimators.load_reports import ClientRequests, Requests, read_load_reports
+from estimators.load_reports import ClientRequests, Issued, Requests, read_load_reports
 from mesh.telemetry import EndpointLoad, LoadReport
 from mesh.topology import ContainerName, ServiceName, ServicePort
 
@@ -17,13 +17,13 @@ def report(time_s: float, covered_s: float, *endpoints: tuple[ServicePort | None
     return LoadReport(CLIENT, time_s, covered_s, loads)
 
 
-def read(*reports: LoadReport) -> tuple[ClientRequests, list[dict[tuple[ServicePort, str], int]]]:
+def read(*reports: LoadReport) -> tuple[ClientRequests, list[Issued]]:
     """Return what is known after each report was read in a tick of its own, and the increases of each."""
     known: Requests = {}
     increases = []
     for one in reports:
         known, issued = read_load_reports(known, [one], clients=[CLIENT], tick_s=5.0)
-        increases.append(dict(issued))
+        increases.append(issued)
     return known[CLIENT], increases
 
 
@@ -33,7 +33,7 @@ def test_a_rate_is_the_increase_over_the_time_covered() -> None:
     known, increases = read(first, report(117, 8.0, (SHOP, "a:80", 60), (SHOP, "b:80", 20), (CART, "c:80", 8)))
 
     assert {port: rate.told.per_s for port, rate in known.rates.items()} == {SHOP: 10.0, CART: 1.0}
-    assert increases[1] == {(SHOP, "a:80"): 30, (SHOP, "b:80"): 10, (CART, "c:80"): 4}
+    assert increases[1] == {SHOP: {"a:80": 30, "b:80": 10}, CART: {"c:80": 4}}
 
 
 def test_the_same_report_again_says_nothing_new() -> None:
@@ -57,7 +57,7 @@ def test_a_count_that_began_anew_counts_from_zero() -> None:
     known, increases = read(report(100, 50.0, (SHOP, "a:80", 500)), report(105, 5.0, (SHOP, "a:80", 50)))
 
     assert known.told(SHOP).per_s == pytest.approx(10.0)
-    assert increases[1] == {(SHOP, "a:80"): 50}
+    assert increases[1] == {SHOP: {"a:80": 50}}
 
 
 def test_an_endpoint_that_was_given_up_and_came_back_counts_from_zero() -> None:

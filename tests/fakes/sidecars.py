@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from mesh.telemetry import ClusterCounters, EndpointLoad, LoadReport, Telemetry
-from mesh.topology import Container, ContainerName, ServicePort, Topology
+from mesh.topology import Container, ContainerName, ServiceName, ServicePort, Topology
 
 REQUEST_BYTES, ANSWER_BYTES = 100, 1000
 
@@ -70,9 +70,9 @@ class FakeSidecars:
         endpoints = self.topology.service_by_name[service].containers  # type: ignore[index]
         (port,) = self.topology.service_by_name[service].ports  # type: ignore[index]
         counts = self._rng.multinomial(count, np.full(len(endpoints), 1 / len(endpoints)))
+        service_port = ServicePort(ServiceName(service), port.number)
         for endpoint, number in zip(endpoints, counts.tolist(), strict=True):
-            place = f"{endpoint.address}:{endpoint.ports[port.number]}"
-            self._issued[client][self.topology.service_by_name[endpoint.service].service_port(port), place] += number
+            self._issued[client][service_port, f"{endpoint.address}:{endpoint.ports[port.number]}"] += number
             self._served[endpoint.name] += number
 
     def _report(self, container: Container) -> None:
