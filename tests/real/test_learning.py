@@ -93,7 +93,7 @@ async def test_unequal_clients_are_learnt_and_obeyed(mesh: SidecarMesh) -> None:
         ticks = mesh.plane.telemetry.time_s + 8 * TICK_S
         await until(lambda: mesh.plane.telemetry.time_s > ticks)
         served = Counter(mesh.served) - before
-        # Noise pushes nothing; on a machine that is short of processors the load itself may really change once or twice.
+        # Noise pushes nothing; on a machine short of processors the load itself may really change once or twice.
         assert mesh.plane.plan.generation <= generation + 2
         for name in ("shop-1", "shop-2", "shop-3"):
             assert served[name] / served.total() == pytest.approx(1 / 3, abs=0.05)
