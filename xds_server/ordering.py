@@ -86,7 +86,10 @@ def _split(
     patient: bool,
 ) -> tuple[Changes, bool]:
     """Return what of ``changes`` may go now (removals never), and whether something waits."""
-    if not changes.send and not changes.missing:
+    missing = changes.missing
+    if missing and subscription.type_url == EDS:
+        missing = tuple(name for name in missing if not _outlives_its_endpoints(name, all_of_proxy, snapshot))
+    if not changes.send and not missing:
         return NO_CHANGES, False
     may_go = changes.send
     if subscription.type_url in ORDER:
@@ -99,7 +102,19 @@ def _split(
             )
         )
     waits = len(may_go) < len(changes.send)
-    return Changes(send=may_go, missing=changes.missing), waits
+    return Changes(send=may_go, missing=missing), waits
+
+
+def _outlives_its_endpoints(name: str, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:
+    """Whether the client still has a cluster that is to go, so that it must not hear yet that it has no endpoints.
+
+    A changed cluster of Envoy's asks anew on a single-type stream. Told that there is nothing, it would take the place
+    of the old one, empty, while routes still lead to it. It need not be told: it goes when the routes have moved.
+    """
+    if name in snapshot.of(CDS):
+        return False
+    clusters = (subscriptions[CDS] for subscriptions in all_of_proxy if CDS in subscriptions)
+    return any(name in one.known for one in clusters if one.wildcard)
 
 
 def _all_refused(changes: Changes, ready: Changes, all_of_proxy: Sequence[Subscriptions], snapshot: Snapshot) -> bool:

@@ -154,6 +154,21 @@ def test_a_route_on_another_stream_is_held() -> None:
     assert not routes
 
 
+def test_a_cluster_that_is_to_go_is_not_told_that_it_has_no_endpoints() -> None:
+    """Envoy's changed cluster asks anew on a stream of its own: empty, it would take the place of the one in use."""
+    proxy = Proxy("delta", streams=4)
+    proxy.run(WHOLE)
+    moved = world(cds("B"), eds("B"), lds("L", routes="R"), rds("R", "B"))
+    warming = {EDS: Subscription(EDS, "delta")}
+    everything = [*proxy.streams, warming]
+    warming[EDS].receive(Request(subscribe=("A",)))
+    assert not next_step(warming, everything, moved, patient=True)
+
+    assert proxy.run(moved)[-1] == f"-{C}"
+    assert "A" not in proxy.subscriptions[CDS].known
+    assert next_step(warming, everything, moved, patient=True).changes.missing == ("A",)
+
+
 @pytest.mark.parametrize("going", [EDS, CDS])
 def test_a_route_does_not_cross_the_removal_of_its_cluster(going: str) -> None:
     """On single-type streams: a cluster whose removal is on its way is not there any more, ACKed or not."""
