@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from askew.control_loop import TICK_S
 from lab.application import Application
 from lab.envoy_admin import all_inbound_traffic, count_connections
 from lab.errors import LabError
@@ -132,7 +133,10 @@ async def _measure_both(
 
 
 async def _learn(mesh: LabMesh, progress: Teller) -> None:
-    """Wait until the control plane knows who sends how much; go on without after ``LEARN_S``, and say so."""
+    """Wait until the control plane knows who sends how much; go on without after ``LEARN_S``, and say so.
+
+    The first rates may rest on the moment in which the load began: one tick more, and they do not.
+    """
     progress.say("learning who sends how much")
     until_s = time.monotonic() + LEARN_S
     while unknown := await mesh.unlearnt():
@@ -140,6 +144,7 @@ async def _learn(mesh: LabMesh, progress: Teller) -> None:
             progress.say(f"rates to {', '.join(unknown)} are still unknown: equal ones are assumed")
             return
         await asyncio.sleep(0.2)
+    await asyncio.sleep(TICK_S)
 
 
 async def _measure(

@@ -78,10 +78,40 @@ def test_rates_are_learnt(estimating: Estimating) -> None:
 
 
 def test_too_few_requests_say_nothing(estimating: Estimating) -> None:
-    """With fewer than 20 requests in all, who sends more is chance."""
+    """With fewer than 50 requests in all, who sends more is chance."""
     estimating.sidecars.rates = {("web-1", "shop.default"): 0.1}
 
     assert estimating.after(3).method == "assumed"
+
+
+@pytest.mark.parametrize(("first", "second"), [(0.9, 0.02), (0.02, 0.9), (0.5, 0.05), (1.0, 0.3)])
+def test_a_start_that_reports_cut_differently_is_never_half_told(
+    estimating: Estimating, first: float, second: float
+) -> None:
+    """Load begins for all at once, but each client's report holds another part of it: nobody seems idle meanwhile."""
+    web_1, web_2 = ("web-1", "shop.default"), ("web-2", "shop.default")
+    estimating.sidecars.rates = {}
+    estimating.after(3)
+    estimating.sidecars.rates = {web_1: 40.0 * first, web_2: 40.0 * second}
+    seen = [estimating.after(1)]
+    estimating.sidecars.rates = {web_1: 40.0, web_2: 40.0}
+    seen += [estimating.after(1) for _ in range(6)]
+    measured = [rates.requests_per_s for rates in seen if rates.method == "measured"]
+
+    assert len(measured) >= 4
+    for rates in measured:
+        assert rates["web-1"] / rates["web-2"] == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_client_that_changes_all_the_time_stops_nobody(estimating: Estimating) -> None:
+    """Rates are held for 3 intervals of change, not for ever."""
+    estimating.after(12)
+    for tick in range(12):
+        estimating.sidecars.rates["web-1", "shop.default"] = 400.0 if tick % 2 else 40.0
+        estimating.sidecars.rates["web-2", "shop.default"] = 80.0
+        rates = estimating.after(1)
+
+    assert rates.requests_per_s["web-2"] == pytest.approx(80.0, rel=0.15)
 
 
 def test_a_client_that_was_never_heard_counts_as_the_mean(estimating: Estimating) -> None:
