@@ -1,20 +1,23 @@
 """How fast is traffic allocated, against HiGHS on the same transport problem, and how many services fit in one tick?
 
-    python benchmarks/bench_allocation.py [--large]
+    python benchmarks/bench_allocation.py [--large [--limit-s 900] [--memory-gb 14]]
 
 Both minimise what leaves its node for the same rates and targets; that they find the same value is checked. HiGHS stops
 at an optimal vertex of the dense problem; ours also keeps to K links a client, evens them out and works out figures.
-``--large`` adds 5000 × 5000: 25 million variables for HiGHS, which gets ``--limit-s`` seconds and much memory.
+``--large`` adds 5000 × 5000: 25 million variables for HiGHS, which runs in a process of its own, because it may neither
+end nor fit; the table says what became of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import resource
 import statistics
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from multiprocessing.connection import Connection
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import sparse
@@ -27,6 +30,7 @@ from mesh.topology import ContainerName, Node, NodeName
 T = TypeVar("T")
 K = 10
 TICK_SERVICES, TICK_SIZE = 1000, 20
+GRACE_S = 60.0  # HiGHS looks at its clock only between its steps
 
 
 def main() -> None:
@@ -34,9 +38,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="also 5000 x 5000")
     parser.add_argument("--limit-s", type=float, default=0.0, help="seconds for HiGHS at 5000 x 5000 (0: leave it out)")
+    parser.add_argument("--memory-gb", type=float, default=14.0, help="most that HiGHS may take there (14)")
     options = parser.parse_args()
     if options.large:  # first, because what it prints as peak is the whole process's
-        large(options.limit_s)
+        large(options.limit_s, memory_gb=options.memory_gb)
     print(f"allocate_traffic, local-first, K = {K}; medians of CPU time on one core")
     print(f"{'size':>12} {'askew ms':>9} {'HiGHS ms':>10} {'ratio':>7}  crossing (askew, HiGHS)")
     for size, nodes, rounds in ((100, 10, 15), (1000, 50, 7)):
@@ -51,15 +56,76 @@ def main() -> None:
     tick()
 
 
-def large(limit_s: float) -> None:
-    """Print what 5000 × 5000 takes."""
+def large(limit_s: float, *, memory_gb: float) -> None:
+    """Print what 5000 × 5000 takes, and what became of HiGHS on it."""
     asked = random_problem(5000, nodes=200, seed=5000)
+    solved = {}
     for connections in (K, "all"):
         seconds, plan = timed(lambda c=connections: allocate_traffic(asked, routing="local-first", connections=c), 1)
+        solved[connections] = seconds, plan
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f" 5000 x 5000, K = {connections}: {seconds * 1e3:.0f} ms, {plan.connections} links, peak {peak_mb:.0f} MB"
+            f" 5000 x 5000, K = {connections}: {seconds * 1e3:.0f} ms, {plan.connections} links, peak {peak_mb:.0f} MB,"
+            f" crossing {plan.cross_node_share:.6f} (bound {plan.lower_bound_cross_node_share:.6f})",
+            flush=True,
         )
+    if limit_s:
+        peer = highs_apart(asked, solved[K][1], limit_s=limit_s, memory_gb=memory_gb)
+        print(f" 5000 x 5000, HiGHS: {verdict(peer, ours_s=solved[K][0], plan=solved[K][1])}", flush=True)
+
+
+class Apart(NamedTuple):
+    """What became of HiGHS in a process of its own. ``crossing`` is None where it found no optimum."""
+
+    cpu_s: float
+    peak_mb: float
+    crossing: float | None
+    end: str
+
+
+def verdict(peer: Apart, *, ours_s: float, plan: TrafficPlan) -> str:
+    """Return one line: the ratio and the same value, or how it ended without."""
+    spent = f"{peer.cpu_s:.1f} s of CPU, peak {peer.peak_mb:.0f} MB"
+    if peer.crossing is None:
+        return f"no optimum: {peer.end} ({spent}; more than {peer.cpu_s / ours_s:.0f}x)"
+    assert abs(peer.crossing - plan.cross_node_share) < 1e-6, "HiGHS found another optimum"
+    return f"{spent}, {peer.cpu_s / ours_s:.0f}x; crossing {peer.crossing:.6f}, the same"
+
+
+def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, memory_gb: float) -> Apart:
+    """Solve in a child process with a limit of time and of memory: whatever becomes of it, this one goes on."""
+    context = multiprocessing.get_context("spawn")
+    ours, its = context.Pipe(duplex=False)
+    child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, int(memory_gb * 2**30)))
+    started_s = time.monotonic()
+    child.start()
+    its.close()
+    child.join(limit_s + GRACE_S)
+    if child.is_alive():
+        child.kill()
+        child.join()
+    wall_s = time.monotonic() - started_s
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    try:
+        crossing, end = ours.recv()
+    except EOFError:
+        crossing, end = (
+            None,
+            f"ended after {wall_s:.0f} s with code {child.exitcode} (limits {limit_s:.0f} s, {memory_gb:g} GB)",
+        )
+    return Apart(cpu_s, peak_mb, crossing, end)
+
+
+def _solve_apart(
+    answer: Connection, asked: TrafficProblem, plan: TrafficPlan, limit_s: float, memory_bytes: int
+) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    try:
+        crossing = highs(asked, plan, limit_s=limit_s)
+        answer.send((crossing, "" if crossing is not None else f"its {limit_s:.0f} s were over"))
+    except MemoryError:
+        answer.send((None, f"{memory_bytes / 2**30:g} GB were not enough"))
 
 
 def tick() -> None:
