@@ -153,12 +153,14 @@ def highs(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float | None = N
     one = np.array([nodes[name] for name in asked.client_nodes])
     other = np.array([nodes[name] for name in asked.endpoint_nodes])
     crossing = (one[:, None] != other).astype(float).ravel()
-    rows, columns = sparse.kron(sparse.eye(n), np.ones((1, m))), sparse.kron(np.ones((1, n)), sparse.eye(m))
+    # Column i·m + j has a one in row i (what client i sends) and in row n + j (what endpoint j gets).
+    which = np.empty((n, m, 2), dtype=np.int32)
+    which[:, :, 0], which[:, :, 1] = np.arange(n)[:, None], n + np.arange(m)
+    starts = np.arange(0, 2 * n * m + 1, 2, dtype=np.int32)
+    conserved = sparse.csc_array((np.ones(2 * n * m), which.ravel(), starts), shape=(n + m, n * m))
     total = asked.rates.sum()
     limits = np.concatenate((asked.rates, plan.targets)) / total
-    solved = linprog(
-        crossing, A_eq=sparse.vstack((rows, columns)).tocsr(), b_eq=limits, options={"time_limit": limit_s}
-    )
+    solved = linprog(crossing, A_eq=conserved, b_eq=limits, options={"time_limit": limit_s})
     assert solved.status == 0 or limit_s, solved.message
     return float(solved.fun) if solved.status == 0 else None
 

@@ -51,6 +51,7 @@ class MeshSettings:
     topology_file: Path
     annotations: Mapping[str, str]
     rates: Rates = "learnt"
+    control_plane: tuple[str, ...] = ("askew", "serve")  # what follows ``python -m``
     cross_node_delay_ms: int = 2
     seed: int = 1
     say: Callable[[str], None] = lambda text: None
@@ -180,7 +181,7 @@ async def _start(mesh: LabMesh, directory: Path, session: aiohttp.ClientSession)
     environment = os.environ | {"PYTHONPATH": str(HOUSE)}
     python = [sys.executable, "-P", "-m"]
     serve = ["--mesh", str(mesh.mesh_file), "--xds", _host_port(mesh.xds_address), "--http", mesh.http_url[7:]]
-    children.start("askew", [*python, "askew", "serve", *serve], environment=environment)
+    children.start("askew", [*python, *settings.control_plane, *serve], environment=environment)
     apps = [str(settings.topology_file), "--block", str(mesh.block.number), "--seed", str(settings.seed)]
     children.start("apps", [*python, "lab.apps", *apps], environment=environment)
     await _while_all_live(children, _until("control plane", lambda: _answers(session, mesh.http_url + "/readyz")))
