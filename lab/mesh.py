@@ -120,6 +120,11 @@ class LabMesh:
         states = [state for proxy in proxies for state in proxy["resources"].values()]
         return len(proxies) == len(self.sidecars) and all(state["sent"] == state["acked"] for state in states)
 
+    async def generation(self) -> int:
+        """Return the generation of the control plane's plan: it grows when sidecars are told something else."""
+        async with self._session.get(f"{self.http_url}/debug/plan") as response:
+            return int((await response.json())["generation"])
+
     async def unlearnt(self) -> list[str]:
         """Return the services that the load reaches and whose clients' rates the control plane still has to assume."""
         async with self._session.get(f"{self.http_url}/debug/allocationz") as response:
