@@ -1,6 +1,6 @@
 """How fast is traffic allocated, against HiGHS on the same transport problem, and how many services fit in one tick?
 
-    python benchmarks/bench_allocation.py [--large [--limit-s 900] [--memory-gb 14]]
+    python benchmarks/bench_allocation.py [--large [--limit-s 900] [--memory-gb 14] [--no-presolve]]
 
 Both minimise what leaves its node for the same rates and targets; that they find the same value is checked. HiGHS stops
 at an optimal vertex of the dense problem; ours also keeps to K links a client, evens them out and works out figures.
@@ -17,6 +17,7 @@ import statistics
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -38,10 +39,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--large", action="store_true", help="also 5000 x 5000")
     parser.add_argument("--limit-s", type=float, default=0.0, help="seconds for HiGHS at 5000 x 5000 (0: leave it out)")
+    parser.add_argument("--no-presolve", action="store_true", help="HiGHS there without its presolve: less memory")
     parser.add_argument("--memory-gb", type=float, default=14.0, help="most that HiGHS may take there (14)")
     options = parser.parse_args()
     if options.large:  # first, because what it prints as peak is the whole process's
-        large(options.limit_s, memory_gb=options.memory_gb)
+        large(options.limit_s, memory_gb=options.memory_gb, presolve=not options.no_presolve)
     print(f"allocate_traffic, local-first, K = {K}; medians of CPU time on one core")
     print(f"{'size':>12} {'askew ms':>9} {'HiGHS ms':>10} {'ratio':>7}  crossing (askew, HiGHS)")
     for size, nodes, rounds in ((100, 10, 15), (1000, 50, 7)):
@@ -56,12 +58,12 @@ def main() -> None:
     tick()
 
 
-def large(limit_s: float, *, memory_gb: float) -> None:
+def large(limit_s: float, *, memory_gb: float, presolve: bool) -> None:
     """Print what 5000 × 5000 takes, and what became of HiGHS on it."""
     asked = random_problem(5000, nodes=200, seed=5000)
     solved = {}
     for connections in (K, "all"):
-        seconds, plan = timed(lambda c=connections: allocate_traffic(asked, routing="local-first", connections=c), 1)
+        seconds, plan = timed(lambda c=connections: allocate_traffic(asked, routing="local-first", connections=c), 3)
         solved[connections] = seconds, plan
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
@@ -70,8 +72,9 @@ def large(limit_s: float, *, memory_gb: float) -> None:
             flush=True,
         )
     if limit_s:
-        peer = highs_apart(asked, solved[K][1], limit_s=limit_s, memory_gb=memory_gb)
-        print(f" 5000 x 5000, HiGHS: {verdict(peer, ours_s=solved[K][0], plan=solved[K][1])}", flush=True)
+        peer = highs_apart(asked, solved[K][1], limit_s=limit_s, memory_gb=memory_gb, presolve=presolve)
+        name = "HiGHS" if presolve else "HiGHS without presolve"
+        print(f" 5000 x 5000, {name}: {verdict(peer, ours_s=solved[K][0], plan=solved[K][1])}", flush=True)
 
 
 class Apart(NamedTuple):
@@ -92,11 +95,11 @@ def verdict(peer: Apart, *, ours_s: float, plan: TrafficPlan) -> str:
     return f"{spent}, {peer.cpu_s / ours_s:.0f}x; crossing {peer.crossing:.6f}, the same"
 
 
-def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, memory_gb: float) -> Apart:
+def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, memory_gb: float, presolve: bool) -> Apart:
     """Solve in a child process with a limit of time and of memory: whatever becomes of it, this one goes on."""
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe(duplex=False)
-    child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, int(memory_gb * 2**30)))
+    child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, int(memory_gb * 2**30), presolve))
     started_s = time.monotonic()
     child.start()
     its.close()
@@ -118,11 +121,14 @@ def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, mem
 
 
 def _solve_apart(
-    answer: Connection, asked: TrafficProblem, plan: TrafficPlan, limit_s: float, memory_bytes: int
+    answer: Connection, asked: TrafficProblem, plan: TrafficPlan, limit_s: float, memory_bytes: int, presolve: bool
 ) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    Path("/proc/self/oom_score_adj").write_text(
+        "1000"
+    )  # should the machine run out after all, it is this one that goes
     try:
-        crossing = highs(asked, plan, limit_s=limit_s)
+        crossing = highs(asked, plan, limit_s=limit_s, presolve=presolve)
         answer.send((crossing, "" if crossing is not None else f"its {limit_s:.0f} s were over"))
     except MemoryError:
         answer.send((None, f"{memory_bytes / 2**30:g} GB were not enough"))
@@ -146,7 +152,9 @@ def again(asked: TrafficProblem, plan: TrafficPlan, rng: np.random.Generator) ->
     return TrafficProblem(**{**values, "rates": rates, "standing": plan.standing})
 
 
-def highs(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float | None = None) -> float | None:
+def highs(
+    asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float | None = None, presolve: bool = True
+) -> float | None:
     """Return the least part of requests that must leave their node, by linear programming; None if time ran out."""
     n, m = len(asked.clients), len(asked.endpoints)
     nodes = {name: number for number, name in enumerate(asked.nodes)}
@@ -160,7 +168,7 @@ def highs(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float | None = N
     conserved = sparse.csc_array((np.ones(2 * n * m), which.ravel(), starts), shape=(n + m, n * m))
     total = asked.rates.sum()
     limits = np.concatenate((asked.rates, plan.targets)) / total
-    solved = linprog(crossing, A_eq=conserved, b_eq=limits, options={"time_limit": limit_s})
+    solved = linprog(crossing, A_eq=conserved, b_eq=limits, options={"time_limit": limit_s, "presolve": presolve})
     assert solved.status == 0 or limit_s, solved.message
     return float(solved.fun) if solved.status == 0 else None
 
