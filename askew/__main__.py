@@ -36,7 +36,7 @@ SUMMARIES = {
     "top": "services by the requests that leave their node",
     "estimate": "estimate link traffic or flows from counters in a file",
     "enforcer": "apply, show or take back actions on this node",
-    "lab": "a whole mesh on this machine: demo, up",
+    "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }
 
 

@@ -31,6 +31,7 @@ from mesh.topology import ContainerName, Node, NodeName
 T = TypeVar("T")
 K = 10
 TICK_SERVICES, TICK_SIZE = 1000, 20
+LOOK_S = 0.2
 GRACE_S = 60.0  # HiGHS looks at its clock only between its steps
 
 
@@ -99,39 +100,47 @@ def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, mem
     """Solve in a child process with a limit of time and of memory: whatever becomes of it, this one goes on."""
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe(duplex=False)
-    child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, int(memory_gb * 2**30), presolve))
+    child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, presolve))
     started_s = time.monotonic()
     child.start()
     its.close()
-    child.join(limit_s + GRACE_S)
-    if child.is_alive():
-        child.kill()
-        child.join()
-    wall_s = time.monotonic() - started_s
+    end, peak_mb = "", 0.0
+    while not end and child.exitcode is None:
+        child.join(LOOK_S)
+        peak_mb = max(peak_mb, _resident_mb(child.pid))
+        if peak_mb > memory_gb * 1024:
+            end = f"{memory_gb:g} GB were not enough"
+        elif time.monotonic() - started_s > limit_s + GRACE_S:
+            end = f"{limit_s:.0f} s were not enough"
+    child.kill()
+    child.join()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+    crossing: float | None = None
+    if not end:
+        try:
+            crossing, end = ours.recv()
+        except EOFError:
+            end = f"code {child.exitcode}: the system ended it"
+    return Apart(usage.ru_utime + usage.ru_stime, max(peak_mb, usage.ru_maxrss / 1024), crossing, end)
+
+
+def _resident_mb(pid: int | None) -> float:
+    # /proc/PID/statm, proc(5): pages. Not a limit of the address space: HiGHS asks for much more than it then uses.
     try:
-        crossing, end = ours.recv()
-    except EOFError:
-        crossing, end = (
-            None,
-            f"ended after {wall_s:.0f} s with code {child.exitcode} (limits {limit_s:.0f} s, {memory_gb:g} GB)",
-        )
-    return Apart(cpu_s, peak_mb, crossing, end)
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0
+    return pages * resource.getpagesize() / 2**20
 
 
-def _solve_apart(
-    answer: Connection, asked: TrafficProblem, plan: TrafficPlan, limit_s: float, memory_bytes: int, presolve: bool
-) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    Path("/proc/self/oom_score_adj").write_text(
-        "1000"
-    )  # should the machine run out after all, it is this one that goes
+def _solve_apart(answer: Connection, asked: TrafficProblem, plan: TrafficPlan, limit_s: float, presolve: bool) -> None:
+    # Should the machine run out of memory after all, it is this process that goes.
+    Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         crossing = highs(asked, plan, limit_s=limit_s, presolve=presolve)
-        answer.send((crossing, "" if crossing is not None else f"its {limit_s:.0f} s were over"))
+        answer.send((crossing, "" if crossing is not None else f"{limit_s:.0f} s were not enough"))
     except MemoryError:
-        answer.send((None, f"{memory_bytes / 2**30:g} GB were not enough"))
+        answer.send((None, "the machine's memory was not enough"))
 
 
 def tick() -> None:

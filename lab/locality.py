@@ -29,8 +29,8 @@ from lab.locality_report import HEADINGS, Cell, Row, make_row, markdown, rows_js
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
 from lab.mesh_document import ROUTING
 from lab.options import rate, run_until_signal, seconds
+from lab.placing import PLACEMENTS, Placement, placed_topology
 from lab.progress import Teller, teller
-from lab.spread import spread_topology
 from lab.topology_file import MOST_NODES, load_application, names, shipped_file
 from lab.traffic import between, total
 from lab.under_load import learn, under_load
@@ -52,13 +52,14 @@ class LocalitySettings:
     replicas: tuple[int, ...]
     seeds: tuple[int, ...]
     seconds: float
+    placement: Placement = "spread"
     requests_per_s: float | None = None
 
     @property
     def cells(self) -> list[Cell]:
         """All meshes, smallest first within a seed."""
         grid = product(self.seeds, self.replicas, self.nodes)
-        return [Cell(self.app, nodes, replicas, seed) for seed, replicas, nodes in grid]
+        return [Cell(self.app, nodes, replicas, self.placement, seed) for seed, replicas, nodes in grid]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N,N",
         help="containers of every service, stores included (1,2,4,8)",
     )
+    parser.add_argument("--placement", choices=PLACEMENTS, default="spread", help="of the containers (spread)")
     parser.add_argument("--seeds", type=_counts(0, 10**6), default=(1,), metavar="N,N", help="of placement, load (1)")
     parser.add_argument("--seconds", type=seconds, default=20.0, metavar="N", help="length of each window (20)")
     parser.add_argument("--rate", type=rate, metavar="N", help="requests per second at the entry (the application's)")
@@ -81,7 +83,9 @@ def run(args: argparse.Namespace) -> int:
     """Run the grid; raise LabError, one line, where something failed, lost requests included."""
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise LabError(f"--json {args.json}: no such folder, allowed: a file in a folder that exists")
-    settings = LocalitySettings(args.app, args.nodes, args.replicas, args.seeds, args.seconds, args.rate)
+    settings = LocalitySettings(
+        args.app, args.nodes, args.replicas, args.seeds, args.seconds, args.placement, args.rate
+    )
     rows: list[Row] = []
     with teller() as progress:
         for cell in settings.cells:
@@ -96,11 +100,11 @@ def run(args: argparse.Namespace) -> int:
 
 async def run_cell(cell: Cell, settings: LocalitySettings, progress: Teller) -> list[Row]:
     """Bring one mesh up, measure a window for each policy, take it down. Raises LabError where a part of it fails."""
-    progress.say(f"{cell.app}, {cell.nodes} nodes, {cell.replicas} replicas, seed {cell.seed}")
+    progress.say(f"{cell.app}, {cell.nodes} nodes, {cell.replicas} replicas, {cell.placement}, seed {cell.seed}")
     with tempfile.TemporaryDirectory(prefix="askew-locality-") as folder:
         file, switch = Path(folder) / f"{cell.app}.yaml", Path(folder) / "same-node"
         text = shipped_file(cell.app).read_text(encoding="utf-8")
-        text = spread_topology(text, nodes=cell.nodes, replicas=cell.replicas, seed=cell.seed)
+        text = placed_topology(text, nodes=cell.nodes, replicas=cell.replicas, placement=cell.placement, seed=cell.seed)
         file.write_text(_with_rate(text, settings.requests_per_s), encoding="utf-8")
         mesh_settings = MeshSettings(
             application=load_application(file),
@@ -188,7 +192,7 @@ def _print(rows: Sequence[Row], settings: LocalitySettings) -> None:
     if not console.is_terminal:
         print(markdown(rows))
         return
-    shown = Table(title=f"{settings.app}, {settings.seconds:g} s each", box=box.SIMPLE_HEAD)
+    shown = Table(title=f"{settings.app}, {settings.placement}, {settings.seconds:g} s each", box=box.SIMPLE_HEAD)
     for heading in HEADINGS:
         shown.add_column(heading, justify="right")
     for line in table(rows):

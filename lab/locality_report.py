@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lab.placing import Placement
 from lab.traffic import (
     Traffic,
     cross_node_byte_share,
@@ -29,6 +30,7 @@ class Cell:
     app: str
     nodes: int
     replicas: int
+    placement: Placement
     seed: int
 
 
@@ -53,6 +55,7 @@ class Row:
     app: str
     nodes: int
     replicas: int
+    placement: Placement
     seed: int
     containers: int
     policy: str
@@ -86,6 +89,7 @@ def make_row(
         app=cell.app,
         nodes=cell.nodes,
         replicas=cell.replicas,
+        placement=cell.placement,
         seed=cell.seed,
         containers=len(topology.container_by_name),
         policy=policy,
@@ -144,10 +148,10 @@ HEADINGS = (
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """Return the lines of the table, one for each (nodes, replicas, policy); a range where there are several seeds."""
-    groups: dict[tuple[str, int, int, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, str, int, int, str], list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.app, row.nodes, row.replicas, row.policy].append(row)
-    uniform = {(row.app, row.nodes, row.replicas, row.seed): row for row in rows if row.policy == "uniform"}
+        groups[row.app, row.placement, row.nodes, row.replicas, row.policy].append(row)
+    uniform = {_mesh(row): row for row in rows if row.policy == "uniform"}
     return [_line(group, uniform) for group in groups.values()]
 
 
@@ -157,7 +161,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _line(group: Sequence[Row], uniform: Mapping[tuple[str, int, int, int], Row]) -> tuple[str, ...]:
+def _line(group: Sequence[Row], uniform: Mapping[Cell, Row]) -> tuple[str, ...]:
     first = group[0]
     return (
         str(first.nodes),
@@ -176,10 +180,14 @@ def _line(group: Sequence[Row], uniform: Mapping[tuple[str, int, int, int], Row]
     )
 
 
-def _saved(group: Sequence[Row], uniform: Mapping[tuple[str, int, int, int], Row]) -> str:
+def _mesh(row: Row) -> Cell:
+    return Cell(row.app, row.nodes, row.replicas, row.placement, row.seed)
+
+
+def _saved(group: Sequence[Row], uniform: Mapping[Cell, Row]) -> str:
     if group[0].policy == "uniform":
         return "–"
-    beside = [(row, uniform.get((row.app, row.nodes, row.replicas, row.seed))) for row in group]
+    beside = [(row, uniform.get(_mesh(row))) for row in group]
     return _percent(
         1.0 - row.cross_node_byte_share / other.cross_node_byte_share
         for row, other in beside

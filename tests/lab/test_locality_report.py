@@ -11,7 +11,7 @@ from lab.locality_report import HEADINGS, Cell, Row, make_row, markdown, overloa
 from lab.traffic import Amount, Link
 from mesh.topology import Container, ContainerName, Node, NodeName, Service, ServiceName, Topology
 
-CELL = Cell("chain", nodes=2, replicas=2, seed=1)
+CELL = Cell("chain", nodes=2, replicas=2, placement="spread", seed=1)
 
 
 def mesh(**services: tuple[str, ...]) -> Topology:

@@ -8,22 +8,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.application import Application
-from lab.spread import spread_topology
+from lab.placing import placed_topology
 from lab.topology_file import names, parse_application, shipped_file
 from mesh.errors import BadInputError
-
-CHAIN = shipped_file("chain").read_text("utf-8")
 
 
 def spread(name: str, *, nodes: int, replicas: int, seed: int = 1) -> Application:
     text = shipped_file(name).read_text("utf-8")
-    return parse_application(spread_topology(text, nodes=nodes, replicas=replicas, seed=seed), name=name)
+    text = placed_topology(text, nodes=nodes, replicas=replicas, placement="spread", seed=seed)
+    return parse_application(text, name=name)
 
 
 @given(nodes=st.integers(1, 9), replicas=st.integers(1, 20), seed=st.integers(0, 100))
 def test_replicas_differ_by_one_at_most_between_nodes(nodes: int, replicas: int, seed: int) -> None:
     """A topology spread constraint with a skew of 1 holds for every service, and none is lost."""
-    application = parse_application(spread_topology(CHAIN, nodes=nodes, replicas=replicas, seed=seed), name="chain")
+    application = spread("chain", nodes=nodes, replicas=replicas, seed=seed)
 
     for service in application.services:
         (group,) = service.replicas
@@ -68,4 +67,14 @@ def test_the_load_starts_on_every_node_and_one_has_half_as_much_again() -> None:
 def test_what_is_no_topology_file_is_refused() -> None:
     """The same message as from any other reader of it."""
     with pytest.raises(BadInputError):
-        spread_topology(yaml.safe_dump({"nodes": ["n1"]}), nodes=2, replicas=1, seed=1)
+        placed_topology(yaml.safe_dump({"nodes": ["n1"]}), nodes=2, replicas=1, placement="spread", seed=1)
+
+
+def test_at_random_every_replica_has_a_node_and_the_nodes_are_not_even() -> None:
+    """Without constraints some node gets two more than another, somewhere among 23 services."""
+    text = shipped_file("social-network").read_text("utf-8")
+    text = placed_topology(text, nodes=5, replicas=4, placement="random", seed=1)
+    counts = [service.replicas[0].per_node for service in parse_application(text, name="social-network").services]
+
+    assert {sum(per_node.values()) for per_node in counts} == {4}
+    assert max(max(per_node.values()) for per_node in counts) > 1
