@@ -4,8 +4,8 @@
 
 Both minimise what leaves its node for the same rates and targets; that they find the same value is checked. HiGHS stops
 at an optimal vertex of the dense problem; ours also keeps to K links a client, evens them out and works out figures.
-``--large`` adds 5000 × 5000: 25 million variables for HiGHS, which runs in a process of its own, because it may neither
-end nor fit; the table says what became of it.
+``--large`` adds 2000 × 2000 and 5000 × 5000, 25 million variables for HiGHS, which runs in a process of its own there,
+because it may neither end nor fit; the table says what became of it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from mesh.topology import ContainerName, Node, NodeName
 T = TypeVar("T")
 K = 10
 TICK_SERVICES, TICK_SIZE = 1000, 20
+LARGE = ((2000, 80), (5000, 200))  # containers on each side, nodes
 LOOK_S = 0.2
 GRACE_S = 60.0  # HiGHS looks at its clock only between its steps
 
@@ -38,13 +39,13 @@ GRACE_S = 60.0  # HiGHS looks at its clock only between its steps
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--large", action="store_true", help="also 5000 x 5000")
-    parser.add_argument("--limit-s", type=float, default=0.0, help="seconds for HiGHS at 5000 x 5000 (0: leave it out)")
+    parser.add_argument("--large", action="store_true", help="also 2000 x 2000 and 5000 x 5000")
+    parser.add_argument("--limit-s", type=float, default=0.0, help="seconds for HiGHS at each (0: leave it out)")
     parser.add_argument("--no-presolve", action="store_true", help="HiGHS there without its presolve: less memory")
     parser.add_argument("--memory-gb", type=float, default=14.0, help="most that HiGHS may take there (14)")
     options = parser.parse_args()
-    if options.large:  # first, because what it prints as peak is the whole process's
-        large(options.limit_s, memory_gb=options.memory_gb, presolve=not options.no_presolve)
+    for size, nodes in LARGE if options.large else ():  # first, because what they print as peak is the whole process's
+        large(size, nodes, options)
     print(f"allocate_traffic, local-first, K = {K}; medians of CPU time on one core")
     print(f"{'size':>12} {'askew ms':>9} {'HiGHS ms':>10} {'ratio':>7}  crossing (askew, HiGHS)")
     for size, nodes, rounds in ((100, 10, 15), (1000, 50, 7)):
@@ -59,23 +60,25 @@ def main() -> None:
     tick()
 
 
-def large(limit_s: float, *, memory_gb: float, presolve: bool) -> None:
-    """Print what 5000 × 5000 takes, and what became of HiGHS on it."""
-    asked = random_problem(5000, nodes=200, seed=5000)
+def large(size: int, nodes: int, options: argparse.Namespace) -> None:
+    """Print what ``size`` × ``size`` takes, and what became of HiGHS on it."""
+    asked = random_problem(size, nodes=nodes, seed=size)
     solved = {}
     for connections in (K, "all"):
         seconds, plan = timed(lambda c=connections: allocate_traffic(asked, routing="local-first", connections=c), 3)
         solved[connections] = seconds, plan
         peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f" 5000 x 5000, K = {connections}: {seconds * 1e3:.0f} ms, {plan.connections} links, peak {peak_mb:.0f} MB,"
-            f" crossing {plan.cross_node_share:.6f} (bound {plan.lower_bound_cross_node_share:.6f})",
+            f" {size} x {size}, K = {connections}: {seconds * 1e3:.0f} ms, {plan.connections} links, "
+            f"peak {peak_mb:.0f} MB, crossing {plan.cross_node_share:.6f} "
+            f"(bound {plan.lower_bound_cross_node_share:.6f})",
             flush=True,
         )
-    if limit_s:
-        peer = highs_apart(asked, solved[K][1], limit_s=limit_s, memory_gb=memory_gb, presolve=presolve)
+    if options.limit_s:
+        presolve, (ours_s, plan) = not options.no_presolve, solved[K]
+        peer = highs_apart(asked, plan, limit_s=options.limit_s, memory_gb=options.memory_gb, presolve=presolve)
         name = "HiGHS" if presolve else "HiGHS without presolve"
-        print(f" 5000 x 5000, {name}: {verdict(peer, ours_s=solved[K][0], plan=solved[K][1])}", flush=True)
+        print(f" {size} x {size}, {name}: {verdict(peer, ours_s=ours_s, plan=plan)}", flush=True)
 
 
 class Apart(NamedTuple):
@@ -101,7 +104,7 @@ def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, mem
     context = multiprocessing.get_context("spawn")
     ours, its = context.Pipe(duplex=False)
     child = context.Process(target=_solve_apart, args=(its, asked, plan, limit_s, presolve))
-    started_s = time.monotonic()
+    started_s, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
     child.start()
     its.close()
     end, peak_mb = "", 0.0
@@ -114,14 +117,15 @@ def highs_apart(asked: TrafficProblem, plan: TrafficPlan, *, limit_s: float, mem
             end = f"{limit_s:.0f} s were not enough"
     child.kill()
     child.join()
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     crossing: float | None = None
     if not end:
         try:
             crossing, end = ours.recv()
         except EOFError:
             end = f"code {child.exitcode}: the system ended it"
-    return Apart(usage.ru_utime + usage.ru_stime, max(peak_mb, usage.ru_maxrss / 1024), crossing, end)
+    return Apart(cpu_s, peak_mb, crossing, end)
 
 
 def _resident_mb(pid: int | None) -> float:
