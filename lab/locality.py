@@ -26,6 +26,7 @@ from lab.envoy_admin import count_connections, inbound_by_container
 from lab.errors import LabError
 from lab.load import LoadGenerator
 from lab.locality_report import HEADINGS, Cell, Row, make_row, markdown, rows_json, table
+from lab.machine import cpu_time
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
 from lab.mesh_document import ROUTING
 from lab.options import rate, run_until_signal, seconds
@@ -160,12 +161,15 @@ async def _measure(
     mesh: LabMesh, generator: LoadGenerator, progress: Teller, cell: Cell, *, policy: str, length_s: float
 ) -> Row:
     start = await inbound_by_container(mesh.sidecars)
-    window = generator.open_window(policy)
+    window, cpu_start = generator.open_window(policy), cpu_time()
     await progress.wait(f"measuring {policy}", length_s)
     generator.open_window("gap")
     end = await inbound_by_container(mesh.sidecars)
     connections = await count_connections(mesh.clients)
+    cpu_busy_share = cpu_time().busy_share_since(cpu_start)
     await generator.drain(window)
+    for reason, count in window.failures.most_common(3):
+        progress.say(f"{policy}: {count} requests failed: {reason}")
     of_each = {name: between(total(start[name]), total(end[name])) for name in end}
     return make_row(
         cell,
@@ -176,6 +180,7 @@ async def _measure(
         seconds=length_s,
         failed=window.failed,
         connections=connections,
+        cpu_busy_share=cpu_busy_share,
     )
 
 

@@ -50,6 +50,8 @@ class Row:
         The largest of any service with ``FEWEST_PER_ENDPOINT`` requests an endpoint; 0 where there is none.
     connections:
         Distinct (client, endpoint) pairs with an open connection at the end of the window.
+    cpu_busy_share:
+        Of the whole machine, whoever kept it busy: a starved one fails requests that no policy has lost.
     """
 
     app: str
@@ -70,6 +72,7 @@ class Row:
     max_over_mean_load: float
     worst_max_over_mean_load: float
     connections: int
+    cpu_busy_share: float
 
 
 def make_row(
@@ -82,6 +85,7 @@ def make_row(
     seconds: float,
     failed: int,
     connections: int,
+    cpu_busy_share: float,
 ) -> Row:
     """Return the figures of one window; ``requests_of`` are the requests that each container received in it."""
     mean, worst = overload(topology, requests_of)
@@ -104,6 +108,7 @@ def make_row(
         max_over_mean_load=mean,
         worst_max_over_mean_load=worst,
         connections=connections,
+        cpu_busy_share=cpu_busy_share,
     )
 
 

@@ -43,6 +43,7 @@ def row(policy: str, *, seed: int = 1, crossing: float = 0.5) -> Row:
         seconds=5.0,
         failed=0,
         connections=2,
+        cpu_busy_share=0.5,
     )
     assert made.cross_node_byte_share == pytest.approx(crossing)
     return made
