@@ -7,17 +7,17 @@ neither at rates nor at what an endpoint can take.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from allocators.mesh_plan import PlanMemory, plan_mesh
+from allocators.mesh_plan import NOTHING_CHOSEN, PlanMemory, plan_mesh
 from mesh.picture import Picture
-from mesh.plan import Plan, ServicePlan
+from mesh.plan import ChosenTargets, Plan, ServicePlan
 from mesh.shares import Shares
-from mesh.topology import Topology
+from mesh.topology import ServicePort, Topology
 
 
 def same_node_fractions(client_nodes: NDArray[np.str_], endpoint_nodes: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -40,8 +40,15 @@ class SameNodePlanner:
     def __init__(self, is_on: Callable[[], bool]) -> None:
         self._is_on, self._sent = is_on, Plan()
 
-    def __call__(self, topology: Topology, picture: Picture, memory: PlanMemory) -> tuple[Plan, PlanMemory]:
-        plan, memory = plan_mesh(topology, picture, memory)
+    def __call__(
+        self,
+        topology: Topology,
+        picture: Picture,
+        memory: PlanMemory,
+        *,
+        chosen: Mapping[ServicePort, ChosenTargets] = NOTHING_CHOSEN,
+    ) -> tuple[Plan, PlanMemory]:
+        plan, memory = plan_mesh(topology, picture, memory, chosen=chosen)
         services = plan.services
         if self._is_on():
             services = {port: _by_same_node(topology, one) for port, one in services.items()}
@@ -65,5 +72,6 @@ def _by_same_node(topology: Topology, plan: ServicePlan) -> ServicePlan:
         shares=Shares(shares.clients, shares.endpoints, fractions),
         local_share=1.0 - crossing_share,
         cross_node_share=crossing_share,
+        chosen=None,
         reason="PreferSameNode: all to the endpoints of the client's node, or to all where it has none.",
     )
