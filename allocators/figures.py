@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from allocators.target_view import ServiceView, TargetMemory, TargetSettings
 
-HANGING = 0.5  # of what was issued: when less has ended, it hangs
+HANGING = 1.0 / 3.0  # of what was issued: when less has ended, it hangs; a rise that only clients told yet is more
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -36,7 +36,7 @@ def gather(
     """Return the figures of this tick and the memory with what is still too little for one. O(M).
 
     A failed request counts as ``settings.failure`` mean latencies of the service on top of its own: a container that
-    fails at once looks fast, and would draw all load. Where less than half of what was issued has ended, the rest
+    fails at once looks fast, and would draw all load. Where less than a third of what was issued has ended, the rest
     counts as having taken the whole window: a container that hangs ends nothing, and would look idle. The load that
     speed is judged by is what was served: a request that was given up was no work done.
     """

@@ -28,6 +28,7 @@ from allocators.target_view import (
     TargetMemory,
     TargetSettings,
 )
+from estimators.latency_curve import utilisation
 from estimators.server_speeds import expected_ms, follow
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,8 @@ BLIND = 0.25  # of the fair share: how high it rises while nothing at all comes 
 GREW = 1.1  # of the service's load: then what got worse is not the plan's fault
 USUALLY_HELD = 10.0  # requests beyond one for each worker: M/M/1 at 91 %
 STILL = 1e-6  # of the fair share: not a change
+AS_FAST = 1.1  # of the others' latency: who has less than its share and is no slower than this gets more
+LITTLE = 0.5  # utilisation up to which latency says how fast a server is, whatever its number of workers
 ASTRAY = 0.15  # of the fair share: what is this far off without being worth it goes back
 
 
@@ -220,6 +223,7 @@ def _bounds(
         floor = np.maximum(floor, view.unsteered_per_s / figures.total_per_s)
     caps = warm_caps(memory, fair, now_s=now_s, slow_start_s=settings.slow_start_intervals * interval_s)
     low, high = np.maximum(floor, now - step), np.minimum(caps, now + step)
+    low = np.where(_held_down(memory, fair, figures), np.maximum(low, np.minimum(high, (1.0 - ASTRAY) * fair)), low)
     silent_s = now_s - memory.heard_s
     lost = silent_s > OLD_INTERVALS * interval_s
     locked = ~figures.heard & ~lost
@@ -230,6 +234,23 @@ def _bounds(
     low = np.minimum(low, now + step)
     high = np.maximum(np.maximum(high, now - step), low)
     return _admitting(low, high, now)
+
+
+def _held_down(memory: TargetMemory, fair: Floats, figures: Figures) -> Bools:
+    """Return who gets far less than its share although its latency is as good as that of those who get theirs.
+
+    Whatever the model says of it, while these have little load: then latency is work, and a wrong number of workers
+    does not mislead. Beyond, latencies are mostly queues, and the model knows better.
+    """
+    now, speeds = memory.targets, memory.speeds
+    known = np.isfinite(figures.latencies_ms)
+    far_below = now < (1.0 - ASTRAY) * fair
+    others = figures.latencies_ms[known & ~far_below]
+    rho = utilisation(figures.loads_per_s, speeds.service_ms, workers=speeds.workers)[known & ~far_below]
+    if not len(others) or not np.median(rho) < LITTLE:
+        return np.zeros(len(now), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(far_below & known & (figures.latencies_ms <= AS_FAST * np.median(others)))
 
 
 def _admitting(low: Floats, high: Floats, now: Floats) -> tuple[Floats, Floats]:

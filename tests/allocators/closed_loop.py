@@ -36,9 +36,13 @@ class Server:
 
         A request that would wait longer than ``PATIENCE_S`` is given up then.
         """
+        count = int(self.rng.poisson(rate_per_s * INTERVAL_S))
+        return self.serve(start_s, count, service_s), count
+
+    def serve(self, start_s: float, count: int, service_s: float) -> Floats:
+        """Return the latencies in s of what ends within the window that starts here, in which ``count`` begin."""
         if not self.free_s:
             self.free_s = [0.0] * self.workers
-        count = self.rng.poisson(rate_per_s * INTERVAL_S)
         arrivals = np.sort(self.rng.uniform(start_s, start_s + INTERVAL_S, count))
         works = self.rng.exponential(service_s, count)
         for arrival, work in zip(arrivals.tolist(), works.tolist(), strict=True):
@@ -51,7 +55,7 @@ class Server:
         end_s = start_s + INTERVAL_S
         done = [latency for end, latency in self.running if end <= end_s]
         self.running = [(end, latency) for end, latency in self.running if end > end_s]
-        return np.array(done), count
+        return np.array(done)
 
 
 @dataclass

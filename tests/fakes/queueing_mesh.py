@@ -105,7 +105,7 @@ class QueueingMesh:
 
     def _serve(self, name: str, count: int) -> Floats:
         server = self._servers.setdefault(name, Server(self._workers, self._rng.spawn(1)[0]))
-        latencies_s, _ = server.window(self.now_s, count / INTERVAL_S, self.service_ms[name] / 1000.0)
+        latencies_s = server.serve(self.now_s, count, self.service_ms[name] / 1000.0)
         stuck = self._rng.random(len(latencies_s)) < STUCK
         latencies_ms = 1000.0 * latencies_s + self.stuck_ms.get(name, 0.0) * stuck
         self._errors[name] += int(self._rng.binomial(len(latencies_ms), self.failing.get(name, 0.0)))
