@@ -121,18 +121,20 @@ def test_a_partition_that_equal_shares_miss_is_found() -> None:
 
 def test_ours_never_takes_a_transition_twice() -> None:
     """From random partitions under random loads: no cycle. (The results page has the long run.)"""
-    rows = cycles("askew", starts=6, seed=3, seconds=30.0, says=lambda line: None)
+    rows = cycles("askew", starts=4, seed=3, seconds=20.0, says=lambda line: None)
 
     assert rows[0]["twice"] == 0
 
 
+@pytest.mark.slow
 def test_the_oracle_goes_at_least_as_far() -> None:
-    """Along a ray no strategy carries more than the exhaustive oracle, but for a step where windows hide a late part."""
+    """No strategy carries more than the exhaustive oracle, but for a step that 95 of 100 ticks forgive."""
     ray = draw_rays(3, 1, seed=5)[0]
 
     assert reach("askew", ray).emu_points <= reach("oracle", ray).emu_points + 5.0
 
 
+@pytest.mark.slow
 def test_fig_9_gives_the_job_what_is_spare() -> None:
     """The best-effort job has more cores at memcached's 10 % than at its 60 %."""
     trace, _ = fluctuating("askew", seed=1)
