@@ -40,9 +40,8 @@ def utilisation(services: Iterable[int], strategies: Iterable[str], *, rays: int
             rows += [_reach_row(count, one, best) for one, best in zip(found, oracle, strict=True)]
             gaps = [best - one.emu_points for one, best in zip(found, oracle, strict=True)]
             mean = np.mean([one.emu_points for one in found])
-            says(
-                f"{count} services, {name}: mean {mean:.1f}, behind the oracle {np.mean(gaps):.1f}, worst {max(gaps):.0f}"
-            )
+            behind = f"behind the oracle {np.mean(gaps):.1f}, worst {max(gaps):.0f}"
+            says(f"{count} services, {name}: mean {mean:.1f} points, {behind}")
     return rows
 
 

@@ -21,7 +21,8 @@ def oracle_split(
 ) -> dict[ContainerName, Units] | None:
     """Return units on which every service meets its target, None where there are none.
 
-    Best-effort jobs keep ``kept_by_jobs`` cores and ways. All run at turbo: more frequency never hurts here, and nobody takes it from another.
+    Best-effort jobs keep ``kept_by_jobs`` cores and ways. All run at turbo: more frequency never hurts here, and
+    nobody takes it from another.
     """
     services = [(r.container, r.application) for r in residents if r.application is not None]
     traffic: dict[str, float] = {name: app.memory_gb_per_s * loads[name] for name, app in services}
