@@ -9,8 +9,14 @@ from askew.errors import CommandError
 from lab.errors import LabError
 from mesh.errors import BadInputError
 
-HELP = "a whole mesh on this machine: bench, demo, simulate, up"
-SUBCOMMANDS = {"bench": "lab.bench", "demo": "lab.demo", "simulate": "lab.simulator.command", "up": "lab.up"}
+HELP = "a whole mesh on this machine: bench, colocate, demo, simulate, up"
+SUBCOMMANDS = {
+    "bench": "lab.bench",
+    "colocate": "lab.colocation.command",
+    "demo": "lab.demo",
+    "simulate": "lab.simulator.command",
+    "up": "lab.up",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
