@@ -31,6 +31,8 @@ class Divisible:
         What zero units are, in ``unit`` (a frequency begins at the lowest one).
     pooled:
         Whether what one holds another cannot: cores, ways, memory. False for frequency.
+    nominal:
+        Units that a container begins with where not ``pooled``; None: as many as it can hold.
     """
 
     resource: Resource
@@ -39,6 +41,7 @@ class Divisible:
     total: int
     origin: float = 0.0
     pooled: bool = True
+    nominal: int | None = None
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS_OF[self.resource]:
@@ -73,6 +76,8 @@ class Tenant:
         Requests that ended since the last step, by latency; None where nothing could be read (not: no requests).
     requests_per_s:
         Arrivals since the last step; what is asked, not what was served.
+    cpu_cores:
+        Cores that it kept busy since the last step (CPU seconds a second); NaN where not measured.
     memory_bytes, disk_bytes_per_s, network_bits_per_s:
         What it uses of these; NaN where not measured.
     in_memory:
@@ -90,6 +95,7 @@ class Tenant:
     percentile: float = 99.0
     window: LatencyWindow | None = None
     requests_per_s: float = 0.0
+    cpu_cores: float = float("nan")
     memory_bytes: float = float("nan")
     disk_bytes_per_s: float = float("nan")
     network_bits_per_s: float = float("nan")
