@@ -96,9 +96,7 @@ def in_force(view: NodeView) -> Held:
         else:
             for tenant in view.tenants:
                 if tenant.units is None and divisible.nominal is not None:
-                    rows[tenant.container][index] = min(
-                        max(divisible.nominal, tenant.least[index]), tenant.most[index]
-                    )
+                    rows[tenant.container][index] = min(max(divisible.nominal, tenant.least[index]), tenant.most[index])
     return {container: tuple(row) for container, row in rows.items()}
 
 
@@ -107,7 +105,9 @@ def _fit(rows: dict[ContainerName, list[int]], divisible: Divisible, index: int,
     while over > 0:
         givers = [tenant for tenant in tenants if rows[tenant.container][index] > tenant.least[index]]
         if not givers:
-            raise ProblemError(f"{divisible.resource}: found {over} units too many in least, allowed: {divisible.total}")
+            raise ProblemError(
+                f"{divisible.resource}: found {over} units too many in least, allowed: {divisible.total}"
+            )
         giver = max(givers, key=lambda tenant: (tenant.kind == "best-effort", rows[tenant.container][index]))
         rows[giver.container][index] -= 1
         over -= 1
@@ -127,5 +127,3 @@ def best_effort(view: NodeView) -> tuple[Tenant, ...]:
     """Return the tenants that were promised nothing."""
     named = {t.container for t in latency_critical(view)}
     return tuple(t for t in view.tenants if t.container not in named)
-
-

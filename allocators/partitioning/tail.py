@@ -50,7 +50,7 @@ def tail_of(window: LatencyWindow | None, *, target_ms: float, percentile: float
     >>> window = LatencyWindow(0, 1, (10.0, 20.0), (990, 10, 0), 0.0)
     >>> tail = tail_of(window, target_ms=10.0, percentile=99.0)
     >>> tail.value_ms, tail.late, round(tail.high_ms, 1)
-    (10.0, 10, 17.3)
+    (10.0, 10.0, 17.3)
     """
     total = 0 if window is None else window.count
     if window is None or not total:
