@@ -36,7 +36,7 @@ CORES: tuple[Resource, ...] = ("cpuset", "cpu")
 
 @dataclass(frozen=True, slots=True)
 class HeraclesMemory:
-    """What Heracles remembers: the pool's part, whether it runs and may grow, its clocks, requests since the top loop."""
+    """What Heracles remembers: the pool's part, whether it runs and may grow, clocks, requests since the top loop."""
 
     pool: Units
     suspended: bool = False
@@ -50,7 +50,7 @@ class HeraclesMemory:
 
 @dataclass(frozen=True, slots=True)
 class Heracles:
-    """The named strategy ``heracles``; ``peak_requests_per_s`` is what 100 % load is (unknown: the load never counts)."""
+    """The named strategy ``heracles``; ``peak_requests_per_s`` is 100 % load (unknown: load never counts)."""
 
     peak_requests_per_s: Mapping[ContainerName, float] = field(default_factory=dict)
     name: str = "heracles"

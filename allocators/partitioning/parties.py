@@ -9,10 +9,11 @@ above 0.2 gives one away. A move is judged by the next 500 ms.
     down:  slack < 0.05 afterwards → the unit comes back, the wheel turns, nothing is taken for 30 s
     60 s without all targets met → ask for a migration
 
-What the paper leaves open is settled so: the window that judges the last move also decides the next one; the timer is
-reset by two good windows in a row; a container without a request in the window has no slack, neither good nor bad;
-free units are taken before best-effort jobs' ones, those before a latency-critical one's; frequency is not taken from
-anybody; who is banned from giving is passed over.
+What the paper leaves open is settled so: the window that judges the last move also decides the next one; a window is
+extended until it holds enough requests, and while one container waits the others go on; without a request there is no
+slack, neither good nor bad; the timer is reset by two good windows in a row; free units are taken before best-effort
+jobs' ones, those before a latency-critical one's; frequency is not taken from anybody; who is banned from giving is
+passed over.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from allocators.partitioning.ledger import (
     added,
     best_effort,
     can_give,
+    can_take,
     equal_shares,
     grants,
     idle,
@@ -34,7 +36,7 @@ from allocators.partitioning.ledger import (
 from allocators.partitioning.network import adjust_network
 from allocators.partitioning.node_view import NodeView, Tenant
 from allocators.partitioning.step import Migration, Step
-from allocators.partitioning.tail import Tail, tail_of
+from allocators.partitioning.tail import Tail
 from allocators.partitioning.wheels import (
     SCARCE_MEMORY_BYTES,
     Direction,
@@ -43,6 +45,7 @@ from allocators.partitioning.wheels import (
     memory_slack_bytes,
     next_turn,
 )
+from allocators.partitioning.windows import Open, closed_tails
 from mesh.topology import ContainerName
 
 GOOD_WINDOWS = 2
@@ -54,6 +57,7 @@ class PartiesSettings:
 
     ``up_below`` and ``down_above`` are slacks; ``ban_s`` is how long nothing is taken after a harmful downsize;
     ``migrate_after_s`` how long targets may be missed; ``undo_useless`` takes a useless unit back (the paper: no).
+    ``fewest_requests`` is how many a window must hold to be read (the paper does not say; 1 is what it seems to do).
     """
 
     tick_s: float = 0.5
@@ -62,25 +66,27 @@ class PartiesSettings:
     ban_s: float = 30.0
     migrate_after_s: float = 60.0
     undo_useless: bool = False
+    fewest_requests: int = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A move that waits for its judgement: who, which way, from what holdings, at what tail before."""
+    """A move that waits for its judgement: what was moved, who gave it or got it (None: the pool), the tail before."""
 
-    container: ContainerName
     turn: Turn
-    before: Held
+    other: ContainerName | None
     before_ms: float
 
 
 @dataclass(frozen=True, slots=True)
 class PartiesMemory:
-    """What PARTIES remembers: wheels, the move on trial, bans, since when a target is missed."""
+    """What PARTIES remembers: wheels, moves on trial, bans, open windows, last slacks, its timer."""
 
     seed: int
     turns: Mapping[ContainerName, Turn] = field(default_factory=dict)
-    trial: Trial | None = None
+    trials: Mapping[ContainerName, Trial] = field(default_factory=dict)
+    open_windows: Open = field(default_factory=dict)
+    last_slack: Mapping[ContainerName, float] = field(default_factory=dict)
     banned_until_s: Mapping[ContainerName, float] = field(default_factory=dict)
     missed_since_s: float | None = None
     good_windows: int = 0
@@ -116,67 +122,70 @@ class Parties:
         return Step(PartiesMemory(seed=seed), grants(equal_shares(view)), ("Equal shares of every resource.",))
 
     def step(self, memory: PartiesMemory, view: NodeView) -> Step[PartiesMemory]:
-        """Judge the last move, then move at most one unit (besides network bandwidth). O(tenants · resources)."""
-        now = _Now(view, tails_of(view), memory, in_force(view))
-        held, reasons = adjust_network(view, now.held)
-        now = replace(now, held=held, reasons=reasons)
-        now, reverted = _judged(now, self.settings)
+        """Judge the last moves, then move at most one unit (besides network bandwidth). O(tenants · resources)."""
+        tails, still_open = closed_tails(view, memory.open_windows, fewest=self.settings.fewest_requests)
+        slacks = {**memory.last_slack, **{name: tail.slack for name, tail in tails.items()}}
+        before = in_force(view)
+        held, reasons = adjust_network(view, before)
+        now = _Now(view, tails, replace(memory, open_windows=still_open, last_slack=slacks), held, reasons)
+        now, reverted = _all_judged(now, self.settings)
         if not reverted:  # after a revert the window tells of a partition that is no more
             now = _moved(now, self.settings)
         now, migrations = _timed(now, self.settings)
-        return Step(now.memory, grants(now.held), now.reasons, migrations)
+        return Step(_with_new_windows(now, before), grants(now.held), now.reasons, migrations)
 
 
-def tails_of(view: NodeView) -> dict[ContainerName, Tail]:
-    """Return the tails of the last window, of those that had a request in it."""
-    found = {}
-    for tenant in latency_critical(view):
-        assert tenant.target_ms is not None
-        tail = tail_of(tenant.window, target_ms=tenant.target_ms, percentile=tenant.percentile)
-        if tail is not None:
-            found[tenant.container] = tail
-    return found
+def _with_new_windows(now: _Now, before: Held) -> PartiesMemory:
+    """Drop what was seen of containers whose part has changed: it tells of a partition that is no more."""
+    windows = {name: window for name, window in now.memory.open_windows.items() if now.held[name] == before[name]}
+    return replace(now.memory, open_windows=windows)
 
 
-def _tenant(view: NodeView, container: ContainerName) -> Tenant | None:
-    return next((tenant for tenant in view.tenants if tenant.container == container), None)
+def _all_judged(now: _Now, settings: PartiesSettings) -> tuple[_Now, bool]:
+    """Judge the moves whose windows are full; True if one was taken back."""
+    reverted = False
+    for tenant in latency_critical(now.view):
+        trial, tail = now.memory.trials.get(tenant.container), now.tails.get(tenant.container)
+        if trial is not None and tail is not None:
+            rest = {name: other for name, other in now.memory.trials.items() if name != tenant.container}
+            now = replace(now, memory=replace(now.memory, trials=rest))
+            now, undone = _judged(now, settings, tenant, trial, tail)
+            reverted = reverted or undone
+    return now, reverted
 
 
-def _judged(now: _Now, settings: PartiesSettings) -> tuple[_Now, bool]:
-    """Judge the move on trial; True if it was taken back."""
-    trial = now.memory.trial
-    if trial is None:
-        return now, False
-    now = replace(now, memory=replace(now.memory, trial=None))
-    tenant, tail = _tenant(now.view, trial.container), now.tails.get(trial.container)
-    if tenant is None or tail is None or set(trial.before) != set(now.held):
-        return now, False
+def _judged(now: _Now, settings: PartiesSettings, tenant: Tenant, trial: Trial, tail: Tail) -> tuple[_Now, bool]:
+    """Judge one move; True if it was taken back."""
     what = now.view.resources[trial.turn.index].resource
     if trial.turn.direction == "up":
         if tail.value_ms <= trial.before_ms:
             return _turned(now, tenant, replace(trial.turn, useless=0)), False
         now = _turned_on(now, tenant, trial.turn)
         now = now.because(f"{tenant.container}: more {what} did not help; the wheel turns.")
-        if settings.undo_useless:
-            return replace(now, held=_undone(now, trial)), True
+        if settings.undo_useless and can_give(tenant, now.held, trial.turn.index):
+            return replace(now, held=_handed(now, tenant.container, trial.other, trial.turn.index)), True
         return now, False
     if tail.slack >= settings.up_below:
         return now, False
-    now = replace(_turned_on(now, tenant, trial.turn), held=_undone(now, trial))
+    now = _turned_on(now, tenant, trial.turn)
     until = {**now.memory.banned_until_s, tenant.container: now.view.time_s + settings.ban_s}
     now = replace(now, memory=replace(now.memory, banned_until_s=until))
-    return now.because(
-        f"{tenant.container}: less {what} hurt; it comes back, none is taken for {settings.ban_s:g} s."
-    ), True
+    now = now.because(f"{tenant.container}: less {what} hurt; none is taken for {settings.ban_s:g} s.")
+    return _restored(now, tenant, trial)
 
 
-def _undone(now: _Now, trial: Trial) -> Held:
-    """Return the holdings without the trial's one move; other changes since stay."""
-    index = trial.turn.index
-    return {
-        container: (*units[:index], trial.before[container][index], *units[index + 1 :])
-        for container, units in now.held.items()
-    }
+def _restored(now: _Now, tenant: Tenant, trial: Trial) -> tuple[_Now, bool]:
+    """Give the unit back: from the pool, or from whom it went to, or as any other unit."""
+    taken = _taken(now, tenant, trial.turn.index)
+    return (now, False) if taken is None else (taken, True)
+
+
+def _handed(now: _Now, giver: ContainerName, taker: ContainerName | None, index: int) -> Held:
+    held = added(now.held, giver, index, -1)
+    tenant = next((tenant for tenant in now.view.tenants if tenant.container == taker), None)
+    if tenant is None or not can_take(tenant, held, index):
+        return held
+    return added(held, tenant.container, index, 1)
 
 
 def _turned(now: _Now, tenant: Tenant, turn: Turn | None) -> _Now:
@@ -234,10 +243,12 @@ def _upsized(now: _Now, tenant: Tenant) -> _Now:
 
 def _on_trial(now: _Now, tenant: Tenant, turn: Turn, *, before: Held) -> _Now:
     tail = now.tails[tenant.container]
-    trial = Trial(tenant.container, turn, before, tail.value_ms)
+    others = (name for name in before if name != tenant.container and before[name] != now.held[name])
+    trial = Trial(turn, next(others, None), tail.value_ms)
+    trials = {**now.memory.trials, tenant.container: trial}
     sign = "+" if turn.direction == "up" else "-"
     reason = f"{tenant.container}: {now.view.resources[turn.index].resource} {sign} 1, slack {tail.slack:.2f}."
-    return replace(now, memory=replace(now.memory, trial=trial)).because(reason)
+    return replace(now, memory=replace(now.memory, trials=trials)).because(reason)
 
 
 def _taken(now: _Now, tenant: Tenant, index: int) -> _Now | None:
@@ -246,7 +257,7 @@ def _taken(now: _Now, tenant: Tenant, index: int) -> _Now | None:
         return None
     if idle(now.view, now.held, index) > 0 or not now.view.resources[index].pooled:
         return replace(now, held=added(now.held, tenant.container, index, 1))
-    victim = find_victim(now.view, now.held, now.tails, tenant, index)
+    victim = find_victim(now.view, now.held, now.memory.last_slack, tenant, index)
     if victim is None:
         return None
     held = added(added(now.held, victim.container, index, -1), tenant.container, index, 1)
@@ -258,7 +269,7 @@ def _taken(now: _Now, tenant: Tenant, index: int) -> _Now | None:
 
 
 def find_victim(
-    view: NodeView, held: Held, tails: Mapping[ContainerName, Tail], tenant: Tenant, index: int
+    view: NodeView, held: Held, slacks: Mapping[ContainerName, float], tenant: Tenant, index: int
 ) -> Tenant | None:
     """Return who gives a unit (Algorithm 4): a best-effort job, else the latency-critical one with most slack.
 
@@ -277,8 +288,8 @@ def find_victim(
         rich = [other for other in others if spare[other.container] > SCARCE_MEMORY_BYTES]
         if rich:
             return max(rich, key=lambda other: spare[other.container])
-    seen = [other for other in others if other.container in tails]
-    return max(seen, key=lambda other: tails[other.container].slack, default=None)
+    seen = [other for other in others if other.container in slacks]
+    return max(seen, key=lambda other: slacks[other.container], default=None)
 
 
 def _downsized(now: _Now, tenant: Tenant) -> _Now:
@@ -296,7 +307,8 @@ def _downsized(now: _Now, tenant: Tenant) -> _Now:
 def _timed(now: _Now, settings: PartiesSettings) -> tuple[_Now, tuple[Migration, ...]]:
     """Run the timer of Algorithm 1: after 60 s without all targets met, somebody shall leave."""
     memory, time_s = now.memory, now.view.time_s
-    if all(tail.slack >= 0.0 for tail in now.tails.values()):
+    critical = {tenant.container for tenant in latency_critical(now.view)}
+    if all(slack >= 0.0 for name, slack in memory.last_slack.items() if name in critical):
         good = memory.good_windows + 1
         since = memory.missed_since_s if good < GOOD_WINDOWS else None
         return replace(now, memory=replace(memory, good_windows=good, missed_since_s=since)), ()
