@@ -76,7 +76,7 @@ def _refused(
     error: grpc.aio.AioRpcError, action_set: ActionSet
 ) -> PeerUnavailableError | StaleGenerationError | UnknownContainerError:
     """Return the error that the network role means by its status."""
-    trailers = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}  # type: ignore[misc]
+    trailers = {str(key): str(value) for key, value in (error.trailing_metadata() or ())}  # type: ignore[misc, has-type]
     if error.code() == grpc.StatusCode.FAILED_PRECONDITION:
         return StaleGenerationError(action_set.generation, int(trailers.get("askew-newest", 0)))
     if error.code() == grpc.StatusCode.INVALID_ARGUMENT and "askew-container" in trailers:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
+
+from enforcer.errors import BadAgentSettingsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class AgentSettings:
     tick_s: float = 0.5
     """Time between two steps (PARTIES: shorter tails are noise)."""
 
-    strategy: str = "askew"
+    strategy: str = "parties"
     """Who decides: askew, parties, parties-released, static; none: only what others ask for."""
 
     resources: str = "auto"
@@ -90,3 +93,24 @@ class AgentSettings:
 
     network_socket: str = "network.sock"
     """The network role's socket, in the state directory."""
+
+
+def check_api(settings: ApiSettings) -> None:
+    """Raise BadAgentSettingsError for half of a TLS configuration, or for plaintext where others can reach it."""
+    files = {name: getattr(settings, name) for name in ("certificate_file", "key_file", "client_ca_file")}
+    if any(files.values()) and not all(files.values()):
+        missing = ", ".join(f"api.{name}" for name, file in files.items() if not file)
+        raise BadAgentSettingsError(
+            f"{missing}: found nothing, allowed: a file (mTLS needs certificate, key and client CA)"
+        )
+    if not settings.is_mtls and not _is_loopback(settings.host):
+        raise BadAgentSettingsError(
+            f"api.host: found {settings.host!a} without api.certificate_file, allowed: a loopback address, or mTLS"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
