@@ -22,8 +22,9 @@ NOMINAL_GHZ = 2.2
 class Application:
     """One service: what it promises, how much it is asked at most, and what a request costs.
 
-    ``tail``, ``crowd``, ``crowd_power`` and ``burstiness`` shape the latency law (``latency_law.py``); ``turbo_ghz`` is what turbo is worth to it;
-    ``memory_gb_per_s`` its memory traffic at full load. ``tail_by_load``: (load, p99 in ms) where the disk decides.
+    ``tail``, ``crowd``, ``crowd_power`` and ``burstiness`` shape the latency law (``latency_law.py``); ``turbo_ghz`` is
+    what turbo is worth to it; ``memory_gb_per_s`` its memory traffic at full load. ``tail_by_load``: (load, p99 in ms)
+    where the disk decides.
     """
 
     name: str
@@ -74,7 +75,7 @@ APPLICATIONS = {
             pressure_cost=0.4814,
             turbo_ghz=2.401,
             stateless=False,
-        ),  # fmt: skip
+        ),
         Application(
             "xapian",
             5.0,
@@ -91,7 +92,7 @@ APPLICATIONS = {
             pressure_cost=0.5876,
             turbo_ghz=2.3,
             stateless=True,
-        ),  # fmt: skip
+        ),
         Application(
             "nginx",
             10.0,
@@ -108,7 +109,7 @@ APPLICATIONS = {
             pressure_cost=0.5874,
             turbo_ghz=2.3,
             stateless=True,
-        ),  # fmt: skip
+        ),
         Application(
             "moses",
             15.0,
@@ -125,7 +126,7 @@ APPLICATIONS = {
             pressure_cost=0.8589,
             turbo_ghz=2.667,
             stateless=True,
-        ),  # fmt: skip
+        ),
         Application("mongodb", 300.0, 240.0, 0.03, service_s=1e-4, tail_by_load=_MONGODB),
         Application(
             "sphinx",
@@ -143,6 +144,6 @@ APPLICATIONS = {
             pressure_cost=0.9677,
             turbo_ghz=2.782,
             stateless=True,
-        ),  # fmt: skip
+        ),
     )
 }
