@@ -13,17 +13,14 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
 import grpc.aio
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from allocators.partitioning.parties import Parties
-from allocators.partitioning.static import Static
-from allocators.partitioning.step import Partitioner
+from allocators.partitioning.strategies import STRATEGIES
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
@@ -50,7 +47,7 @@ from enforcer.tls import ServerCertificates
 from mesh.errors import BadInputError, one_line
 
 log = logging.getLogger(__name__)
-STRATEGIES: Mapping[str, Callable[[], Partitioner[Any]]] = {"parties": Parties, "static": Static}
+NOT_OFFERED = frozenset(("heracles", "unmanaged"))  # heracles shares one pool of CPU time, which a quota cannot
 NO_STRATEGY = "none"
 HOUSEKEEPING_S = 1.0
 NETWORK_JOURNAL = "network"  # the cgroup role keeps the journal of `askew enforcer`: the two must never write at once
@@ -142,12 +139,14 @@ class NodeAgentProcess:
         settings = self.settings.agent
         if settings.strategy == NO_STRATEGY:
             return
-        if settings.strategy not in STRATEGIES:
-            allowed = ", ".join([*STRATEGIES, NO_STRATEGY])
-            raise BadInputError("agent.strategy", settings.strategy, f"{allowed} (the others share pools of CPU time)")
+        offered = [name for name in STRATEGIES if name not in NOT_OFFERED]
+        if settings.strategy not in offered:
+            raise BadInputError("agent.strategy", settings.strategy, ", ".join([*offered, NO_STRATEGY]))
+        strategy = STRATEGIES[settings.strategy]
         extents = read_extents(self.host.paths)
         resources = divisibles(capabilities, extents, wanted=settings.resources, reserve_cores=settings.reserve_cores)
-        partitioning = NodePartitioning(STRATEGIES[settings.strategy](), resources, least_ways=extents.least_ways)
+        partitioning = NodePartitioning(strategy, resources, least_ways=extents.least_ways)
+        settings = replace(settings, tick_s=min(settings.tick_s, strategy.tick_s))
         self.loop = NodeLoop(self.agent, settings, listed=lambda: self.listed.now, decide=partitioning.decide)
 
     async def _start_answering(self, opened: AsyncExitStack) -> None:

@@ -67,7 +67,7 @@ class AgentSettings:
     tick_s: float = 0.5
     """Time between two steps (PARTIES: shorter tails are noise)."""
 
-    strategy: str = "parties"
+    strategy: str = "askew"
     """Who decides: askew, parties, parties-released, static; none: only what others ask for."""
 
     resources: str = "auto"

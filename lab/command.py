@@ -9,11 +9,14 @@ from askew.errors import CommandError
 from lab.errors import LabError
 from mesh.errors import BadInputError
 
-HELP = "a whole mesh on this machine: demo, simulate, up; one node: squeeze"
+HELP = "a whole mesh on this machine: demo, simulate, up; one node: colocate, squeeze"
 SUBCOMMANDS = {
+    "colocate": "lab.colocation.command",
     "demo": "lab.demo",
     "simulate": "lab.simulator.command",
     "squeeze": "lab.squeeze.command",
+    "up": "lab.up",
+}
     "up": "lab.up",
 }
 

@@ -91,8 +91,9 @@ class Heracles:
             return replace(
                 memory, suspended=True
             ), f"{chosen.container} is at load {load:.2f}: all others are suspended."
-        if load < LOW_LOAD and view.time_s >= memory.cool_until_s:
-            memory = replace(memory, suspended=False)
+        if memory.suspended and load < LOW_LOAD and view.time_s >= memory.cool_until_s:
+            first = tuple(_first(divisible) for divisible in view.resources)
+            memory = replace(memory, suspended=False, pool=first)
         if tail.slack < SHRINK_BELOW:
             memory = replace(memory, pool=_with_fewer_cores(view, memory.pool))
         return replace(memory, may_grow=tail.slack >= GROW_ABOVE), ""
@@ -137,8 +138,9 @@ def _wanted(view: NodeView, memory: HeraclesMemory) -> tuple[Grant, ...]:
     others = tuple(tenant.container for tenant in view.tenants if tenant is not chosen)
     if chosen is None:
         return (Grant(others, None),)
-    if not others:
-        return (Grant((chosen.container,), tuple(divisible.total for divisible in view.resources)),)
+    if not others or memory.suspended:  # who is suspended holds nothing: all of the node is the one's
+        alone = Grant((chosen.container,), tuple(divisible.total for divisible in view.resources))
+        return (alone, Grant(others, memory.pool)) if others else (alone,)
     rest = tuple(
         divisible.total - (units if divisible.pooled else 0)
         for divisible, units in zip(view.resources, memory.pool, strict=True)

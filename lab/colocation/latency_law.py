@@ -4,9 +4,10 @@ With ``x = ln(1 / (1 - quantile))`` (4.6 at p99), load ``a = λ·S`` and Erlang'
 
     T(x) = own(x) + burstiness · S · max(0, ln C + x) / (c - a) + backlog · S / c
 
-``own(ln 100) = tail · S``: at p99 this is the law that was fitted to Fig. 2. Around it ``own`` is a shifted exponential
-with mean S (without a shift where the tail is longer than an exponential's). Where a ≥ c the queueing term is the
-backlog alone, which grows by λ - c/S.
+``own(ln 100) = S · (tail + crowd · ρ^crowd_power)`` with ρ = a/c: at p99 this is the law that was fitted to Fig. 1 and
+2. (Tails that grow long before all cores are busy are those of servers whose threads have connections of their own.)
+Around it ``own`` is a shifted exponential with mean S, without a shift where the tail is longer than an exponential's.
+Where a ≥ c the queueing term is the backlog alone, which grows by λ - c/S.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from lab.colocation.applications import Application
 
 Floats = NDArray[np.float64]
 P99 = math.log(100.0)
-NARROWEST = 0.02  # Moses' fit has its p99 at its mean: no spread at all
+NARROWEST = 0.02  # a tail of one service time would have no spread at all
 
 
 @lru_cache(maxsize=65536)
@@ -79,9 +80,10 @@ def law_of(
     if application.tail_by_load:
         return _from_table(application, rate_per_s, backlog)
     load = rate_per_s * service_s if servers_load is None else servers_load
-    spread = max(NARROWEST, min((application.tail - 1.0) / (P99 - 1.0), application.tail / P99))
+    tail = application.tail + application.crowd * min(1.0, load / servers) ** application.crowd_power
+    spread = max(NARROWEST, min((tail - 1.0) / (P99 - 1.0), tail / P99))
     own_ms = 1e3 * spread * service_s
-    offset_ms = 1e3 * application.tail * service_s - own_ms * P99 + 1e3 * backlog * service_s / servers
+    offset_ms = 1e3 * tail * service_s - own_ms * P99 + 1e3 * backlog * service_s / servers
     if load >= servers:
         return Law(offset_ms, own_ms, 0.0, 0.0)
     waiting = erlang_c(servers, load)

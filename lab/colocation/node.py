@@ -160,7 +160,8 @@ class SimulatedNode:
         count = int(self.random.poisson(served))
         window = self._window(law, count, application.target_ms, tick_s)
         busy = served * service_s / tick_s
-        return replace(tenant, window=window, requests_per_s=rate, cpu_cores=min(busy, float(cores)))
+        arrivals = float(self.random.poisson(rate * tick_s)) / tick_s
+        return replace(tenant, window=window, requests_per_s=arrivals, cpu_cores=min(busy, float(cores)))
 
     def _window(self, law: Law, count: int, target_ms: float, tick_s: float) -> LatencyWindow:
         bounds = BOUNDS * target_ms

@@ -1,0 +1,81 @@
+"""How well the six applications agree with the figures that they were fitted to."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+
+from lab.colocation.applications import APPLICATIONS, Application
+from lab.colocation.latency_law import P99, law_of
+from lab.colocation.machine import CORES, FREQUENCIES, WAYS, ghz_of
+
+LOADS = {"low30": (0.3, 0.0), "low30_membw": (0.3, 1.0), "high90": (0.9, 0.0)}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One application's agreement: cells of Fig. 2, parts of them right, and the error in Fig. 1 up to full load.
+
+    ``feasible``: whether any frequency meets the target is said rightly; ``within_a_step``: and the lowest one is,
+    within 0.1 GHz; ``tail_error``: root mean square of the logarithm of p99.
+    """
+
+    cells: int
+    feasible: float
+    within_a_step: float
+    tail_error: float
+
+
+def agreement_of(name: str) -> Agreement:
+    """Compare one application with all cells of Fig. 2 and the points of Fig. 1."""
+    application = APPLICATIONS[name]
+    cells = [(_lowest(application, row), _printed(row)) for row in _rows("fig2_lowest_frequency.csv", name)]
+    right = [(ours is None) == (theirs is None) for ours, theirs in cells]
+    close = [
+        ours == theirs or (ours is not None and theirs is not None and abs(ours - theirs) <= 1)
+        for ours, theirs in cells
+    ]
+    errors = [_tail_error(application, row) for row in _rows("fig1_latency_load.csv", name)]
+    known = [error for error in errors if error is not None]
+    return Agreement(
+        len(cells),
+        sum(right) / len(cells),
+        sum(close) / len(cells),
+        math.sqrt(sum(error**2 for error in known) / len(known)),
+    )
+
+
+def _rows(file: str, name: str) -> Iterator[dict[str, str]]:
+    text = (resources.files("lab.simulator") / "data" / "parties" / file).read_text(encoding="utf-8")
+    return (row for row in csv.DictReader(text.splitlines()) if row["app"].lower() == name)
+
+
+def _printed(row: dict[str, str]) -> int | None:
+    return (int(row["lowest_mhz"]) - 1200) // 100 if row["lowest_mhz"] else None
+
+
+def _lowest(application: Application, row: dict[str, str]) -> int | None:
+    load, pressure = LOADS[row["condition"]]
+    rate, cores = load * application.most_requests_per_s, int(row["cores"])
+    for frequency in range(FREQUENCIES + 1):
+        service_s = application.service_time_s(
+            ways=int(row["llc_ways"]), ghz=ghz_of(application, frequency), pressure=pressure
+        )
+        if rate * service_s >= cores:
+            continue
+        law = law_of(application, rate_per_s=rate, service_s=service_s, servers=cores)
+        if law.at(P99) <= application.target_ms:
+            return frequency
+    return None
+
+
+def _tail_error(application: Application, row: dict[str, str]) -> float | None:
+    rate, p99_ms = float(row["rps"]), float(row["p99"]) * (1e-3 if row["unit"] == "us" else 1.0)
+    if rate > 1.001 * application.most_requests_per_s:
+        return None
+    service_s = application.service_time_s(ways=WAYS, ghz=application.turbo_ghz, pressure=0.0)
+    law = law_of(application, rate_per_s=rate, service_s=service_s, servers=CORES)
+    return math.log(law.at(P99) / p99_ms)
