@@ -17,8 +17,6 @@ SUBCOMMANDS = {
     "squeeze": "lab.squeeze.command",
     "up": "lab.up",
 }
-    "up": "lab.up",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Control groups of our own below ``askew-test``, on cgroup v1 or v2; gone at the end.
 
-What else runs on the machine would be in every figure. So all of the experiment together weighs 64 times as much as one of
-the machine's other processes; inside it every group weighs the same, but for the driver's, which must never wait.
+What else runs on the machine would be in every figure. So all of the experiment together weighs 64 times as much as one
+of the machine's other processes; inside it every group weighs the same, but for the driver's, which must never wait.
 """
 
 from __future__ import annotations

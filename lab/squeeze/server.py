@@ -1,7 +1,7 @@
-"""One server of the experiment: each request burns CPU; its page shows how long requests took since they were planned.
+"""One server of the experiment: requests burn CPU; its page shows how long they took since they were planned.
 
-Run as ``python -m lab.squeeze.server PORT SERVICE_MS``. It works on one request at a time. A request carries the instant
-for which the open-loop load had planned it (``x-planned-ns``, CLOCK_MONOTONIC), so that waiting in any queue counts.
+Run as ``python -m lab.squeeze.server PORT SERVICE_MS``. It works on one request at a time. A request carries the
+instant for which the open-loop load had planned it (``x-planned-ns``, CLOCK_MONOTONIC): waiting anywhere counts.
 """
 
 from __future__ import annotations
