@@ -90,7 +90,7 @@ class NodePartitioning:
         """Return what shall hold from now on."""
         if not self.resources or not reading.containers:
             return Decision(reasons=())
-        windows = {container.name: self._window(container) for container in reading.containers}
+        windows = {container.name: self._window(container, reading.time_s) for container in reading.containers}
         view = NodeView(
             reading.time_s,
             self.resources,
@@ -151,13 +151,26 @@ class NodePartitioning:
             for one, value in zip(self.resources, values, strict=True)
         )
 
-    def _window(self, container: ContainerReading) -> LatencyWindow | None:
+    def _window(self, container: ContainerReading, time_s: float) -> LatencyWindow | None:
         if container.sample is None:
-            return None
+            return self._stalled(container, time_s)
         step = difference(self._samples.get(container.name), container.sample)
         if step.last is not None:
             self._samples[container.name] = step.last
         return step.window
+
+    def _stalled(self, container: ContainerReading, time_s: float) -> LatencyWindow | None:
+        """Return a missed window for a container that answered before and does not any more.
+
+        Its page waits behind its requests: where that takes longer than the target, they do too. Without this, who
+        decides would be blind exactly when a container has been given far too little.
+        """
+        last = self._samples.get(container.name)
+        if last is None or not container.target_ms or container.stalled_s * 1000.0 <= container.target_ms:
+            return None
+        counts = (*(0 for _ in last.bounds_ms), SHOWN_REQUESTS)
+        sum_ms = SHOWN_REQUESTS * max(container.stalled_s * 1000.0, last.bounds_ms[-1])
+        return LatencyWindow(max(last.time_s, self._last_s), time_s, last.bounds_ms, counts, sum_ms)
 
     def _latencies(
         self, reading: NodeReading, windows: Mapping[ContainerName, LatencyWindow | None]

@@ -26,7 +26,7 @@ class AgentMetrics:
     def collect(self) -> Iterator[Metric]:
         """Yield all series."""
         actions = CounterMetricFamily(
-            "askew_enforcer_actions_total", "Actions by what became of them.", labels=["resource", "result"]
+            "askew_enforcer_actions", "Actions by what became of them.", labels=["resource", "result"]
         )
         for (resource, result), count in sorted(self._agent.counts.items()):
             actions.add_metric([resource, result], count)
@@ -44,8 +44,8 @@ class AgentMetrics:
             yield from self._loop(self._figures)
 
     def _loop(self, figures: LoopFigures) -> Iterator[Metric]:
-        yield CounterMetricFamily("askew_enforcer_steps_total", "Steps of the loop.", value=figures.steps)
-        yield CounterMetricFamily("askew_enforcer_late_steps_total", "Steps that overran.", value=figures.late)
+        yield CounterMetricFamily("askew_enforcer_steps", "Steps of the loop.", value=figures.steps)
+        yield CounterMetricFamily("askew_enforcer_late_steps", "Steps that overran.", value=figures.late)
         slack = GaugeMetricFamily(
             "askew_enforcer_slack",
             "Part of the target that is left; negative where it is missed.",

@@ -17,10 +17,17 @@ from enforcer.settings import AgentSettings
 
 @dataclass(frozen=True, slots=True)
 class LatencyReading:
-    """A sample, or why there is none."""
+    """A sample, or why there is none. ``stalled_s``: a page that was asked so long ago has not answered yet."""
 
     sample: LatencySample | None = None
     why: str = ""
+    stalled_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    task: asyncio.Task[LatencyReading]
+    at_s: float
 
 
 class LatencySource:
@@ -29,18 +36,43 @@ class LatencySource:
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
         self._session = aiohttp.ClientSession(auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar())
+        self._asked: dict[str, _Asked] = {}
 
     async def read(self, containers: Sequence[ListedContainer]) -> list[LatencyReading]:
-        """Return a reading for each container, in order, within the deadline."""
-        return list(await asyncio.gather(*(self._read(container) for container in containers)))
+        """Return a reading for each container, in order, within the deadline.
+
+        A page that is late is not asked again: its answer counts in the step in which it comes.
+        """
+        for container in containers:
+            if container.latency and container.latency not in self._asked:
+                task = asyncio.create_task(self._read(container), name=f"latency {container.name}")
+                self._asked[container.latency] = _Asked(task, time.monotonic())
+        waiting = [self._asked[container.latency].task for container in containers if container.latency]
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._settings.scrape_deadline_s)
+        return [self._taken(container) for container in containers]
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Give up what has not answered, and close the connections."""
+        tasks = [asked.task for asked in self._asked.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
-    async def _read(self, container: ListedContainer) -> LatencyReading:
+    def _taken(self, container: ListedContainer) -> LatencyReading:
         if not container.latency:
             return LatencyReading(why="no page of its latency is given")
+        asked = self._asked.get(container.latency)
+        if asked is None:
+            return LatencyReading(why="its page is another container's too")
+        if not asked.task.done():
+            stalled_s = time.monotonic() - asked.at_s
+            return LatencyReading(why=f"{container.latency}: no answer for {stalled_s:.1f} s", stalled_s=stalled_s)
+        del self._asked[container.latency]
+        return asked.task.result()
+
+    async def _read(self, container: ListedContainer) -> LatencyReading:
         url, _, histogram = container.latency.partition("#")
         try:
             # Envoy merges its histograms when it is asked, so the page is as old as its answer.
@@ -59,7 +91,7 @@ class LatencySource:
         settings = self._settings
         try:
             async with (
-                asyncio.timeout(settings.scrape_deadline_s),
+                asyncio.timeout(settings.scrape_give_up_s),
                 self._session.get(url, allow_redirects=False) as response,
             ):
                 if response.status != 200:
@@ -68,7 +100,7 @@ class LatencySource:
                 while not response.content.at_eof() and len(body) <= settings.largest_page_bytes:
                     body += await response.content.read(settings.largest_page_bytes + 1 - len(body))
         except TimeoutError as error:
-            raise LatencyUnreadableError(f"no answer in {settings.scrape_deadline_s} s") from error
+            raise LatencyUnreadableError(f"no answer in {settings.scrape_give_up_s} s") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise LatencyUnreadableError(str(error) or type(error).__name__) from error
         if len(body) > settings.largest_page_bytes:

@@ -36,7 +36,8 @@ NOT_DONE = ("unsupported", "refused", "failed")
 class ContainerReading:
     """One container now.
 
-    ``sample`` is cumulative; None where it could not be read, with the reason in ``why``. ``held`` is what the loop's
+    ``sample`` is cumulative; None where it could not be read, with the reason in ``why``; ``stalled_s`` is
+    how long its page has not answered. ``held`` is what the loop's
     leases give it, by resource. ``cpu_s`` and ``memory_bytes`` are None where the host does not say.
     """
 
@@ -46,6 +47,7 @@ class ContainerReading:
     percentile: float
     sample: LatencySample | None = None
     why: str = ""
+    stalled_s: float = 0.0
     cpu_s: float | None = None
     memory_bytes: int | None = None
     held: Mapping[str, float | str] = field(default_factory=dict)
@@ -155,6 +157,7 @@ class NodeLoop:
                     percentile=container.percentile,
                     sample=latency.sample,
                     why=latency.why if container.target_ms else "",
+                    stalled_s=latency.stalled_s,
                     cpu_s=uses[container.name].cpu_s,
                     memory_bytes=uses[container.name].memory_bytes,
                     held=held.get(container.name, {}),

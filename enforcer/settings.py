@@ -80,7 +80,10 @@ class AgentSettings:
     """Cores that are never given to containers."""
 
     scrape_deadline_s: float = 0.25
-    """A latency page that takes longer is not waited for in this step."""
+    """A latency page that takes longer is not waited for in this step; its answer counts in the step when it comes."""
+
+    scrape_give_up_s: float = 10.0
+    """A latency page that takes longer is asked anew."""
 
     largest_page_bytes: int = 4 * 1024 * 1024
     """A longer latency page is refused."""

@@ -100,7 +100,7 @@ def parse_action_set(text: str) -> ActionSet:
 def read_action_set(document: object) -> ActionSet:
     """Return the action set that a document (of a file, of a message) describes. Raises as ``parse_action_set`` does.
 
-    >>> read_action_set({"generation": 7, "ttl_s": 60.0}).generation
+    >>> read_action_set({"generation": 7, "ttl_s": 60.0, "actions": []}).generation
     7
     """
     top = Fields(document, "", allowed=("generation", "ttl_s", "actions"))

@@ -38,11 +38,11 @@ class SqueezeSettings:
     ``hog_processes`` busy loops.
     """
 
-    strategy: str = "parties"
-    target_ms: float = 100.0
+    strategy: str = "askew"
+    target_ms: float = 40.0
     service_ms: float = 5.0
-    requests_per_s: float = 60.0
-    hog_processes: int = 6
+    requests_per_s: float = 75.0
+    hog_processes: int = 8
     lengths_s: tuple[float, float, float] = (10.0, 15.0, 40.0)
     seed: int = 1
 

@@ -32,13 +32,11 @@ def own_groups(names: Sequence[str]) -> Iterator[str]:
     path = f"{PARENT}/squeeze-{os.getpid()}"
     made: list[Path] = []
     try:
-        for group in (PARENT, path, *(f"{path}/{name}" for name in (*names, DRIVER))):
-            for root in roots:
-                with suppress(FileExistsError):
-                    (root / group).mkdir()
-                    made.append(root / group)
-                if not is_v1:
-                    ((root / group).parent / "cgroup.subtree_control").write_text("+cpu")
+        groups = (PARENT, path, *(f"{path}/{name}" for name in (*names, DRIVER)))
+        directories = [root / group for group in groups for root in roots]
+        made.extend(directory for directory in directories if not directory.is_dir())
+        for directory in directories:
+            _make(directory, is_v1=is_v1)
         _weigh(PARENT, WHOLE_WEIGHT)
         _weigh(path, WHOLE_WEIGHT)
         _weigh(f"{path}/{DRIVER}", DRIVER_WEIGHT)
@@ -51,6 +49,13 @@ def own_groups(names: Sequence[str]) -> Iterator[str]:
         for directory in reversed(made):
             with suppress(OSError):  # another run's group may stand in the parent
                 directory.rmdir()
+
+
+def _make(directory: Path, *, is_v1: bool) -> None:
+    """Make a group with a CPU controller."""
+    directory.mkdir(exist_ok=True)
+    if not is_v1:
+        (directory.parent / "cgroup.subtree_control").write_text("+cpu")
 
 
 def _weigh(group: str, weight: tuple[int, int]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from allocators.partitioning.parties import Parties
@@ -79,3 +81,18 @@ def test_no_containers_no_decision() -> None:
     node = NodePartitioning(Parties(), divisibles(ALL, Extents(cpus=2), wanted="cpu", reserve_cores=0.0))
 
     assert node.decide(NodeReading(0.0)) == Decision()
+
+
+def test_a_page_that_stops_answering_counts_as_a_missed_target() -> None:
+    """A server that is squeezed so far that its page stalls must get more, not be forgotten."""
+    node = NodePartitioning(Parties(), divisibles(ALL, Extents(cpus=2), wanted="cpu", reserve_cores=0.0))
+    held = {WEB: 0.3, HOG: 1.7}
+    for step in range(8):
+        now = reading(step * 0.5, step * 400, 0, {"cpu": held[WEB]}, {"cpu": held[HOG]})
+        if step > 1:
+            web = replace(now.containers[0], sample=None, stalled_s=(step - 1) * 0.5)
+            now = replace(now, containers=(web, now.containers[1]))
+        actions = node.decide(now).actions
+        held = {action.container: float(action.value) for action in actions} if step > 1 else held
+
+    assert held[WEB] > 0.5

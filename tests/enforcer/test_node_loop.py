@@ -59,7 +59,7 @@ async def steps(
         seen.append(reading)
         return decisions[len(seen) - 1]
 
-    settings = AgentSettings(scrape_deadline_s=5.0)
+    settings = AgentSettings(scrape_deadline_s=5.0, scrape_give_up_s=5.0)
     loop = NodeLoop(agent.agent, settings, listed=lambda: listed, decide=decide)
     source = LatencySource(settings)
     for _ in decisions:
