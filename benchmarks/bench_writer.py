@@ -8,7 +8,9 @@ where there is one, as /run is on a host with systemd; what a journal on disk ad
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +27,7 @@ from enforcer.journal import FileStorage, Journal
 from enforcer.writer import Writer
 from mesh.actions import Action, ActionSet
 from mesh.topology import ContainerName
+from tests.fakes.agent_service import recorded_host
 from tests.fakes.fake_host import host_of, host_tree, v2_group, v2_host
 from tests.fakes.recorded_tree import write_tree
 
@@ -109,6 +112,28 @@ def bench_resctrl(directory: Path) -> None:
     show("resctrl cache ways (simulated)", action_ms, bare_ms)
 
 
+def bench_resctrl_in_fuse(directory: Path) -> None:
+    """The same through real system calls: the model answers behind a FUSE mount, and most of the time is FUSE's."""
+    root = recorded_host(directory)
+    mount = root / "sys/fs/resctrl"
+    mount.mkdir()
+    served = subprocess.Popen([sys.executable, "-m", "tests.fakes.resctrl_fuse", str(mount), "31", "41"])
+    try:
+        while not (mount / "schemata").exists():
+            if served.poll() is not None:
+                print("resctrl in FUSE: left out, FUSE cannot be mounted here")
+                return
+        act, writer = acting(real_host(HostPaths(str(root))), directory, NAME, "cache", "ways", (4.0, 5.0))
+        action_ms = median_ms(act, 100)
+        lines = (b"L3:0=f;1=f\n", b"L3:0=1f;1=1f\n")
+        bare_ms = median_ms(bare_write(mount / "askew-lc-web/schemata", lines), 100)
+        writer.revert()
+        show("resctrl cache ways (model in FUSE)", action_ms, bare_ms)
+    finally:
+        subprocess.run(["fusermount3", "-u", "-z", str(mount)], check=False)
+        served.wait(timeout=10)
+
+
 def bench_htb(directory: Path) -> None:
     """A rate, in a namespace of our own; the bare peer is the one netlink call that changes a class."""
     if os.geteuid() != 0:
@@ -149,6 +174,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=memory) as directory:
         bench_cgroup(Path(directory))
         bench_resctrl(Path(directory))
+        if shutil.which("fusermount3") and os.geteuid() == 0:
+            bench_resctrl_in_fuse(Path(directory))
         bench_htb(Path(directory))
     with tempfile.TemporaryDirectory() as directory:
         bench_disk(Path(directory))
