@@ -175,7 +175,9 @@ def main() -> None:
         bench_cgroup(Path(directory))
         bench_resctrl(Path(directory))
         if shutil.which("fusermount3") and os.geteuid() == 0:
-            bench_resctrl_in_fuse(Path(directory))
+            fuse_directory = Path(directory) / "fuse"
+            fuse_directory.mkdir()
+            bench_resctrl_in_fuse(fuse_directory)
         bench_htb(Path(directory))
     with tempfile.TemporaryDirectory() as directory:
         bench_disk(Path(directory))
