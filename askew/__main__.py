@@ -38,7 +38,7 @@ SUMMARIES = {
     "estimate": "estimate link traffic or flows from counters in a file",
     "enforce": "run the node agent",
     "enforcer": "apply, show or take back actions on this node",
-    "lab": "a whole mesh on this machine: demo, up",
+    "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }
 
 

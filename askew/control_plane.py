@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from allocators.mesh_plan import Planner, plan_mesh
 from askew import debug_pages
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
@@ -25,6 +26,7 @@ from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
+from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.extras import Extras
@@ -44,8 +46,8 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve --mesh``: the mesh file in, shares over xDS out."""
 
-    def __init__(self, mesh_file: str, settings: ServeSettings) -> None:
-        self.settings = settings
+    def __init__(self, mesh_file: str, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+        self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
         self.source = MeshFileSource(mesh_file, poll_s=settings.source.poll_s, on_change=self._mesh_changed)
@@ -55,7 +57,8 @@ class ControlPlane:
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
-        self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time)
+        admission = Admission(settings.xds, self.xds_metrics)
+        self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
@@ -110,7 +113,9 @@ class ControlPlane:
         topology = self.source.topology or self.topology
         self.telemetry = self.collector.drain()
         tick_s = self.settings.loop.tick_s
-        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry, tick_s=tick_s)
+        self.memory, self.picture, plan = tick(
+            self.memory, topology, self.telemetry, tick_s=tick_s, planner=self._planner
+        )
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
         self._apply(topology, plan)
         self.metrics.show(self.picture, plan)

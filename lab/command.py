@@ -9,8 +9,9 @@ from askew.errors import CommandError
 from lab.errors import LabError
 from mesh.errors import BadInputError
 
-HELP = "a whole mesh on this machine: demo, simulate, up; one node: colocate, squeeze"
+HELP = "a whole mesh on this machine: bench, demo, simulate, up; one node: colocate, squeeze"
 SUBCOMMANDS = {
+    "bench": "lab.bench",
     "colocate": "lab.colocation.command",
     "demo": "lab.demo",
     "simulate": "lab.simulator.command",

@@ -45,7 +45,7 @@ from mesh.topology import ContainerName
 
 TIERS = (("expected", 0.85), ("expected", 0.97), ("hoped", 1.0))
 RELEASED_WITHIN = 0.75
-HOPELESS_S = 10.0
+HOPELESS_S, PLANNED_EVERY_S = 10.0, 2.0
 CHANGED_S = 0.6
 COMFORT_ABOVE, COMFORT_GAIN, COMFORT_EVERY_S = 0.9, 0.95, 5.0
 
@@ -65,6 +65,7 @@ class AskewMemory:
     unwell_at_s: float = float("-inf")
     asked_at_s: float = float("-inf")
     moved_at_s: float = float("-inf")
+    planned_at_s: float = float("-inf")
     entered: frozenset[Split] = frozenset()
     last_s: float | None = None
 
@@ -110,14 +111,19 @@ class Askew:
         if _all_well(view, memory.demands):
             jobs, calm = best_effort(view), view.time_s - memory.unwell_at_s >= self.calm_s
             return _released(memory, view, held, places) if jobs and calm else (memory, held, ())
-        if view.time_s - memory.moved_at_s < COMFORT_EVERY_S:
+        memory = replace(memory, unwell_at_s=view.time_s)
+        last_s = max(memory.moved_at_s + COMFORT_EVERY_S, memory.planned_at_s + PLANNED_EVERY_S)
+        if view.time_s < last_s:
             return memory, held, ()
-        return _comforted(replace(memory, unwell_at_s=view.time_s), view, held, places)
+        return _comforted(replace(memory, planned_at_s=view.time_s), view, held, places)
 
 
 def _rescued(
     memory: AskewMemory, view: NodeView, held: Held, places: Places, needy: tuple[ContainerName, ...]
 ) -> tuple[AskewMemory, Held, tuple[str, ...]]:
+    if memory.hopeless_since_s is not None and view.time_s - memory.planned_at_s < PLANNED_EVERY_S:
+        return memory, held, ()
+    memory = replace(memory, planned_at_s=view.time_s)
     planned, how = plan(view, _reaches(view, memory.demands, held, places), memory.demands, held, places)
     if how != "infeasible":
         memory = replace(memory, hopeless_since_s=None)

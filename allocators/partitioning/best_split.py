@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 Needs = Sequence[int | None]
+# By units of the second resource handed out so far: fewest of the first, and how.
+Table = dict[int, tuple[int, tuple[tuple[int, int], ...]]]
 
 
 def best_split(needs: Sequence[Needs], *, first: int, second: int) -> tuple[tuple[int, int], ...] | None:
@@ -32,22 +34,24 @@ def best_split(needs: Sequence[Needs], *, first: int, second: int) -> tuple[tupl
     Examples
     --------
     >>> best_split([[4, 2, 2], [3, 3, 1]], first=5, second=4)
-    ((4, 1), (1, 3))
+    ((2, 2), (3, 1))
     >>> best_split([[4, 4], [3, 3]], first=6, second=4) is None
     True
     """
-    # table[s]: fewest of the first with exactly s of the second handed out so far, and how
-    table: dict[int, tuple[int, tuple[tuple[int, int], ...]]] = {0: (0, ())}
+    table: Table = {0: (0, ())}
     for row in needs:
-        following: dict[int, tuple[int, tuple[tuple[int, int], ...]]] = {}
-        for used, (spent, chosen) in table.items():
-            for more, need in enumerate(row, start=1):
-                at = used + more
-                if need is None or at > second or spent + need > first:
-                    continue
-                if at not in following or spent + need < following[at][0]:
-                    following[at] = (spent + need, (*chosen, (need, more)))
-        table = following
+        table = _with_one_more(table, row, first=first, second=second)
     if not table:
         return None
     return min((spent, used, chosen) for used, (spent, chosen) in table.items())[2]
+
+
+def _with_one_more(table: Table, row: Needs, *, first: int, second: int) -> Table:
+    after: Table = {}
+    for used, (spent, chosen) in table.items():
+        for more, need in enumerate(row[: second - used], start=1):
+            if need is None or spent + need > first:
+                continue
+            if used + more not in after or spent + need < after[used + more][0]:
+                after[used + more] = (spent + need, (*chosen, (need, more)))
+    return after

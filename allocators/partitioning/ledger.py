@@ -93,10 +93,11 @@ def in_force(view: NodeView) -> Held:
     for index, divisible in enumerate(view.resources):
         if divisible.pooled:
             _fit(rows, divisible, index, view.tenants)
-        else:
-            for tenant in view.tenants:
-                if tenant.units is None and divisible.nominal is not None:
-                    rows[tenant.container][index] = min(max(divisible.nominal, tenant.least[index]), tenant.most[index])
+            continue
+        newcomers = (tenant for tenant in view.tenants if tenant.units is None and divisible.nominal is not None)
+        for tenant in newcomers:
+            nominal = divisible.nominal or 0
+            rows[tenant.container][index] = min(max(nominal, tenant.least[index]), tenant.most[index])
     return {container: tuple(row) for container, row in rows.items()}
 
 

@@ -10,6 +10,7 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 
+from allocators.mesh_plan import Planner, plan_mesh
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
@@ -32,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only read the input; exit 0 or 2")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
+    """Serve until a signal. Another ``planner`` than ours is for comparisons: all else stays the same."""
     settings = _settings(args)
     if args.check:
         parse_file(args.mesh, parse_mesh_file)
         return 0
     try:
-        asyncio.run(_serve(args.mesh, settings))
+        asyncio.run(_serve(ControlPlane(args.mesh, settings, planner=planner)))
     except* CommandError as group:
         raise group.exceptions[0] from None
     return 0
@@ -61,11 +63,11 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
     return settings
 
 
-async def _serve(mesh_file: str, settings: ServeSettings) -> None:
+async def _serve(control_plane: ControlPlane) -> None:
     """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
-    plane = asyncio.create_task(ControlPlane(mesh_file, settings).run(), name="control-plane")
+    plane = asyncio.create_task(control_plane.run(), name="control-plane")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, plane.cancel)

@@ -14,6 +14,7 @@ from allocators.partitioning.step import Partitioner
 from lab.colocation.closed_loop import MEASURE_S, SETTLE_S, Trace, holds, hopeless, residents_of, run_loop
 from lab.colocation.machine import CORES, FREQUENCIES, WAYS
 from lab.colocation.node import Resident
+from lab.colocation.oracle import oracle_split
 from lab.colocation.utilisation import ORACLE, STRATEGIES, Ray, Reach, draw_rays, reach
 from mesh.topology import ContainerName
 
@@ -25,7 +26,7 @@ FIG_9 = (
     (0, 10), (24, 17), (35, 24), (46, 32), (57, 39), (68, 46), (79, 53), (90, 60),
     (122, 53), (133, 46), (143, 39), (155, 32), (167, 24), (178, 17), (191, 10),
 )  # fmt: skip
-FIG_9_S = 240.0
+FIG_9_S, STRATEGY_TICK_S = 240.0, 0.5
 
 
 def utilisation(services: Iterable[int], strategies: Iterable[str], *, rays: int, seed: int, says: Says) -> list[Row]:
@@ -37,7 +38,10 @@ def utilisation(services: Iterable[int], strategies: Iterable[str], *, rays: int
         for name in strategies:
             found = [reach(name, ray) for ray in drawn]
             rows += [_reach_row(count, one, best) for one, best in zip(found, oracle, strict=True)]
-            says(f"{count} services, {name}: mean {np.mean([one.emu_points for one in found]):.1f} points")
+            gaps = [best - one.emu_points for one, best in zip(found, oracle, strict=True)]
+            mean = np.mean([one.emu_points for one in found])
+            behind = f"behind the oracle {np.mean(gaps):.1f}, worst {max(gaps):.0f}"
+            says(f"{count} services, {name}: mean {mean:.1f} points, {behind}")
     return rows
 
 
@@ -83,28 +87,39 @@ def fluctuating(name: str, *, seed: int) -> tuple[Trace, tuple[Resident, ...]]:
     """Run Fig. 9: memcached's load rises to 60 % and falls again, Moses, Xapian and a best-effort job beside it."""
     residents = residents_of(("memcached", "moses", "xapian"), jobs=1)
 
-    def loads(time_s: float) -> Mapping[ContainerName, float]:
-        now = [percent for second, percent in FIG_9 if second <= time_s][-1]
-        return {ContainerName("memcached"): now / 100.0, ContainerName("moses"): 0.1, ContainerName("xapian"): 0.2}
+    return run_loop(STRATEGIES[name](residents), residents, fig_9_loads, seconds=FIG_9_S, seed=seed), residents
 
-    return run_loop(STRATEGIES[name](residents), residents, loads, seconds=FIG_9_S, seed=seed), residents
+
+def fig_9_loads(time_s: float) -> Mapping[ContainerName, float]:
+    """Return each service's part of its maximum load at a time of Fig. 9."""
+    now = [percent for second, percent in FIG_9 if second <= time_s][-1]
+    return {ContainerName("memcached"): now / 100.0, ContainerName("moses"): 0.1, ContainerName("xapian"): 0.2}
+
+
+def fig_9_feasible(time_s: float) -> bool:
+    """Whether any split meets all targets then, where the job keeps one core and one way."""
+    residents = residents_of(("memcached", "moses", "xapian"))
+    return oracle_split(residents, fig_9_loads(time_s), kept_by_jobs=1) is not None
 
 
 def fluctuating_rows(strategies: Iterable[str], *, seeds: int, says: Says) -> list[Row]:
-    """Return for each strategy and seed the part of ticks late, in all and from t = 110 s on, and the job's cores."""
+    """Return for each strategy and seed the part of ticks late, of all and of those that the oracle can carry."""
     rows: list[Row] = []
     for name in strategies:
         for seed in range(1, seeds + 1):
             trace, _ = fluctuating(name, seed=seed)
             good = np.array([all(row) for row in trace.good().tolist()])
-            times = np.array(trace.times_s)
+            feasible = np.array([fig_9_feasible(time_s - STRATEGY_TICK_S) for time_s in trace.times_s])
             rows.append({
                 "table": "fluctuating", "strategy": name, "seed": seed,
                 "late_ticks": round(float(1.0 - good.mean()), 4),
-                "late_ticks_after_110_s": round(float(1.0 - good[times > 110.0].mean()), 4),
-                "job_cores": round(float(np.mean([_job_cores(trace, at) for at in range(len(times))])), 2),
+                "late_ticks_of_feasible": round(float(1.0 - good[feasible].mean()), 4),
+                "job_cores": round(float(np.mean([_job_cores(trace, at) for at in range(len(feasible))])), 2),
             })  # fmt: skip
-        says(f"{name}: {np.mean([row['late_ticks'] for row in rows if row['strategy'] == name]):.1%} of ticks late")
+        mine = [row for row in rows if row["strategy"] == name]
+        late = [np.mean([float(str(row[key])) for row in mine]) for key in ("late_ticks", "late_ticks_of_feasible")]
+        cores = np.mean([float(str(row["job_cores"])) for row in mine])
+        says(f"{name}: {late[0]:.1%} of ticks late, {late[1]:.1%} of feasible ones; the job has {cores:.1f} cores")
     return rows
 
 

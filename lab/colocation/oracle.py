@@ -17,17 +17,18 @@ from mesh.topology import ContainerName
 
 
 def oracle_split(
-    residents: tuple[Resident, ...], loads: Mapping[ContainerName, float]
+    residents: tuple[Resident, ...], loads: Mapping[ContainerName, float], *, kept_by_jobs: int = 0
 ) -> dict[ContainerName, Units] | None:
     """Return units on which every service meets its target, None where there are none.
 
-    All run at turbo: more frequency never hurts here, and nobody takes it from another.
+    Best-effort jobs keep ``kept_by_jobs`` cores and ways. All run at turbo: more frequency never hurts here, and
+    nobody takes it from another.
     """
     services = [(r.container, r.application) for r in residents if r.application is not None]
     traffic: dict[str, float] = {name: app.memory_gb_per_s * loads[name] for name, app in services}
     pressure = pressures(traffic)
     needs = [fewest_cores(app.name, round(loads[name], 6), round(pressure[name], 6)) for name, app in services]
-    split = best_split(needs, first=CORES, second=WAYS)
+    split = best_split(needs, first=CORES - kept_by_jobs, second=WAYS - kept_by_jobs)
     if split is None:
         return None
     return {name: (*pair, FREQUENCIES) for (name, _), pair in zip(services, split, strict=True)}
