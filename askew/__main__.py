@@ -18,6 +18,7 @@ BUILT_IN = {
     "bootstrap": "askew.cli.bootstrap",
     "allocate": "askew.cli.allocate",
     "estimate": "askew.cli.estimate",
+    "enforce": "askew.cli.enforce",
     "enforcer": "askew.cli.enforcer",
     "proxy-status": "askew.cli.proxy_status",
     "links": "askew.cli.links",
@@ -35,6 +36,7 @@ SUMMARIES = {
     "explain": "why a client sends what it sends to a service, or to one endpoint of it",
     "top": "services by the requests that leave their node",
     "estimate": "estimate link traffic or flows from counters in a file",
+    "enforce": "run the node agent",
     "enforcer": "apply, show or take back actions on this node",
     "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }

@@ -75,7 +75,14 @@ class ServeSettings:
 
 
 def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:
-    """Return the settings of a file's text (or none) and an environment; flags are laid over it by the caller.
+    """Return the control plane's settings. Raises as :func:`compose_over` does."""
+    return compose_over(ServeSettings(), file_text=file_text, environment=environment)
+
+
+def compose_over(settings: T, *, file_text: str | None, environment: Mapping[str, str]) -> T:
+    """Return ``settings`` with a file's text (or none) and an environment over them; the caller lays flags over it.
+
+    Each field of ``settings`` is a section: a dataclass of numbers, texts and truths.
 
     Raises
     ------
@@ -84,21 +91,19 @@ def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSe
     CommandError
         for a value of the environment.
     """
-    sections = _sections(file_text)
-    settings = ServeSettings()
-    for section in fields(ServeSettings):
+    sections = _sections(file_text, [section.name for section in fields(settings)])  # type: ignore[arg-type]
+    for section in fields(settings):  # type: ignore[arg-type]
         current = getattr(settings, section.name)
         current = _from_file(current, section.name, sections.get(section.name, {}))
         current = _from_environment(current, section.name, environment)
-        settings = replace(settings, **{section.name: current})
+        settings = replace(settings, **{section.name: current})  # type: ignore[type-var]
     return settings
 
 
-def _sections(file_text: str | None) -> dict[str, Any]:
+def _sections(file_text: str | None, names: list[str]) -> dict[str, Any]:
     document = {} if file_text is None else load_document(file_text)
     if document is None:
         return {}
-    names = [section.name for section in fields(ServeSettings)]
     if not isinstance(document, dict):
         raise BadInputError("", document, "a mapping with the sections " + ", ".join(names))
     for name in document:

@@ -74,3 +74,19 @@ class UnsupportedError(EnforcerError):
 
 class VanishedError(EnforcerError):
     """The container or its process is gone: forget it."""
+
+
+class BadAgentSettingsError(EnforcerError):
+    """A setting of the agent cannot be used: end with exit code 2."""
+
+
+class CannotListenError(EnforcerError):
+    """An address is not to be had: end with exit code 1."""
+
+
+class LatencyUnreadableError(EnforcerError):
+    """A container's latency cannot be read now, or not from this page: go on without it, and say why."""
+
+
+class PeerUnavailableError(EnforcerError):
+    """The agent's other role does not answer: what it alone can do is unsupported for now."""

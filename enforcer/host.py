@@ -122,6 +122,14 @@ class Host:
         container = HostContainer(name, groups, None, listed.container_class if listed else "latency-critical")
         return replace(container, pid=self._pid_of(container))
 
+    def know(self, listed: Sequence[ListedContainer]) -> None:
+        """Take another list of containers by name."""
+        self._listed = {container.name: container for container in listed}
+
+    def group_roots(self) -> dict[str, str]:
+        """Return where control groups are mounted, by v1 controller; the key "" is cgroup v2."""
+        return self._all_roots()
+
     def boot_id(self) -> str:
         """Return what changes with every boot; empty where the host does not say."""
         try:

@@ -13,13 +13,17 @@ ended in the middle of a tree leaves one that the next writer can complete or cl
 from __future__ import annotations
 
 import errno
+import socket
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 from enforcer.cells import Cell, Change, Direction
+from enforcer.errors import EnforcerError
 from enforcer.host_files import HostFiles
+from enforcer.network_namespace import open_inside
 
 KIND = "htb"
 QDISC = 0x4153_0000  # "AS"
@@ -40,9 +44,18 @@ OpenNamespace = Callable[[str], Any]  # pyroute2 ships no types
 
 
 def _open_namespace(path: str) -> Any:
-    from pyroute2 import NetNS  # only who shapes traffic loads it
+    from pyroute2 import IPRoute  # only who shapes traffic loads it
 
-    return NetNS(path, flags=0)
+    # Not pyroute2's NetNS: it forks to get its socket, and a forked child of a process that serves gRPC crashes.
+    try:
+        inside = open_inside(
+            Path(path), lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
+        )
+    except EnforcerError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from error
+        raise
+    return IPRoute(fileno=inside.detach())
 
 
 class HtbSurface:

@@ -9,12 +9,13 @@ from askew.errors import CommandError
 from lab.errors import LabError
 from mesh.errors import BadInputError
 
-HELP = "a whole mesh on this machine: bench, colocate, demo, simulate, up"
+HELP = "a whole mesh on this machine: bench, demo, simulate, up; one node: colocate, squeeze"
 SUBCOMMANDS = {
     "bench": "lab.bench",
     "colocate": "lab.colocation.command",
     "demo": "lab.demo",
     "simulate": "lab.simulator.command",
+    "squeeze": "lab.squeeze.command",
     "up": "lab.up",
 }
 

@@ -94,7 +94,16 @@ def parse_action_set(text: str) -> ActionSet:
     >>> parse_action_set('{"generation": 7, "ttl_s": 60, "actions": []}').ttl_s
     60.0
     """
-    top = Fields(_json(text), "", allowed=("generation", "ttl_s", "actions"))
+    return read_action_set(_json(text))
+
+
+def read_action_set(document: object) -> ActionSet:
+    """Return the action set that a document (of a file, of a message) describes. Raises as ``parse_action_set`` does.
+
+    >>> read_action_set({"generation": 7, "ttl_s": 60.0, "actions": []}).generation
+    7
+    """
+    top = Fields(document, "", allowed=("generation", "ttl_s", "actions"))
     actions = top.items("actions", _action)
     seen: set[tuple[str, str]] = set()
     for index, action in enumerate(actions):

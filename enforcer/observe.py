@@ -1,0 +1,122 @@
+"""Counters of the node and its containers, cumulative: what ``Observe`` tells, and what the loop divides by time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from enforcer.container_paths import UNIFIED, HostContainer
+from enforcer.errors import EnforcerError
+from enforcer.host import Host
+from enforcer.host_paths import HostPaths
+from enforcer.node_counters import read_counters
+from enforcer.proto import node_agent_pb2 as pb
+
+_BUSY_FIELDS = (1, 2, 3, 6, 7, 8)  # of /proc/stat's cpu line: user, nice, system, irq, softirq, steal (proc_stat(5))
+PRESSURES = ("cpu", "memory", "io")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerUse:
+    """What a container has used so far; None where this host does not say."""
+
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+
+
+def container_use(host: Host, container: HostContainer) -> ContainerUse:
+    """Return a container's CPU time and memory from its control groups, v2's or v1's."""
+    roots = host.group_roots()
+    unified, cpu, memory = (
+        f"{roots[key]}/{group}" if key in roots and (group := container.group(key)) else None
+        for key in (UNIFIED, "cpuacct", "memory")
+    )
+    used_cpu_s = _cpu_v2(unified) if unified else None
+    if used_cpu_s is None and cpu:
+        nanoseconds = _number(f"{cpu}/cpuacct.usage")
+        used_cpu_s = None if nanoseconds is None else nanoseconds / 1e9
+    used_memory = _number(f"{unified}/memory.current") if unified else None
+    if used_memory is None and memory:
+        used_memory = _number(f"{memory}/memory.usage_in_bytes")
+    return ContainerUse(used_cpu_s, used_memory)
+
+
+def observe(host: Host, containers: Iterable[HostContainer], *, time_s: float) -> pb.ObserveResponse:
+    """Return the counters of a node and of ``containers``. What cannot be read is absent. Blocks for milliseconds."""
+    paths = host.paths
+    answer = pb.ObserveResponse(
+        time_s=time_s,
+        busy_cpu_s=_busy_cpu_s(paths),
+        cpus=os.cpu_count() or 1,
+        memory_used_bytes=_memory_used_bytes(paths),
+        pressure_s=_pressures(paths),
+    )
+    moved, cached = _monitored(paths, "mbm_total_bytes"), _monitored(paths, "llc_occupancy")
+    if moved is not None:
+        answer.memory_moved_bytes = moved
+    if cached is not None:
+        answer.cache_used_bytes = cached
+    for container in containers:
+        use = container_use(host, container)
+        counters = answer.containers.add(container=container.name, cpu_s=use.cpu_s, memory_bytes=use.memory_bytes)
+        if container.pid is None:
+            continue
+        with suppress(EnforcerError):
+            sample = read_counters(container.name, container.pid, time_s=time_s, proc_root=Path(paths.proc))
+            counters.receive_bytes, counters.transmit_bytes = int(sample.receive_bytes), int(sample.transmit_bytes)
+    return answer
+
+
+def _cpu_v2(group: str) -> float | None:
+    for line in _lines(f"{group}/cpu.stat"):
+        key, _, value = line.partition(" ")
+        if key == "usage_usec" and value.isdigit():
+            return int(value) / 1e6
+    return None
+
+
+def _busy_cpu_s(paths: HostPaths) -> float:
+    fields = next(iter(_lines(f"{paths.proc}/stat")), "").split()
+    ticks = sum(int(fields[index]) for index in _BUSY_FIELDS if index < len(fields))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_used_bytes(paths: HostPaths) -> int:
+    found = {line.partition(":")[0]: line.split()[1] for line in _lines(f"{paths.proc}/meminfo") if ":" in line}
+    return max(0, int(found.get("MemTotal", 0)) - int(found.get("MemAvailable", 0))) * 1024
+
+
+def _pressures(paths: HostPaths) -> dict[str, float]:
+    """Return seconds in which some task waited, by resource; nothing where the kernel has no PSI."""
+    found = {}
+    for resource in PRESSURES:
+        for line in _lines(f"{paths.proc}/pressure/{resource}"):
+            if line.startswith("some ") and "total=" in line:
+                found[resource] = int(line.rpartition("total=")[2]) / 1e6
+    return found
+
+
+def _monitored(paths: HostPaths, file: str) -> int | None:
+    """Return a counter of resctrl's monitor, summed over domains, for what is in no other group; None without it."""
+    domains = Path(paths.resctrl, "mon_data")
+    try:
+        values = [_number(str(domain / file)) for domain in domains.iterdir()]
+    except OSError:
+        return None
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _number(path: str) -> int | None:
+    text = next(iter(_lines(path)), "")
+    return int(text) if text.isdigit() else None
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return []
