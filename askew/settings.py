@@ -52,6 +52,17 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """What survives a restart of the control plane."""
+
+    file: str = ""
+    """Holds performance tables and the targets in force; empty: a restart starts from nothing."""
+
+    save_s: float = 60.0
+    """How often it is saved, besides at the end; what is lost by a crash is learnt anew as fast."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All settings of ``askew serve``, by section."""
 
@@ -60,6 +71,7 @@ class ServeSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:
