@@ -5,9 +5,9 @@ two workers, an open-loop load. For ``LEAST_REQUEST`` with ``active_request_bias
 
     weights     the largest distance in points from weights 10:20:30:40, at 10, 100 and 1,000 requests/s of short work
     push        the same in the first 100 requests after a push of other weights and nothing else
-    p99         four clients, at 60 % load: equal servers and equal weights; one server at a third of its speed, with the
-                weights that the plan would have, and with equal weights (the plan has not seen it yet). The ratio is to
-                round robin in the same round; the median of the rounds counts
+    p99         four clients, at 60 % load: equal servers and equal weights; one server at a third of its speed, with
+                the weights that the plan would have, and with equal weights (the plan has not seen it yet). The ratio
+                is to round robin in the same round; the median of the rounds counts
     slow start  what Envoy's slow start gives a warm endpoint that a push took away and brought back, of its share
 
 Everything runs on one machine: ratios say something, milliseconds do not. 50 s; ``--rounds 7`` takes 12 minutes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -111,9 +112,7 @@ def test_a_push_moves_no_target_by_more_than_its_bound(loop: Loop) -> None:
     loop.run(10)
     loop.mesh.service_ms["shop-1-0"] = 200.0
     loop.run(20)
-    steps = [
-        abs(now[name] - last[name]) * 6 for last, now in zip(loop.parts, loop.parts[1:], strict=False) for name in now
-    ]
+    steps = [abs(now[name] - last[name]) * 6 for last, now in pairwise(loop.parts) for name in now]
 
     assert max(steps) <= 0.3 + 1e-9
 
@@ -133,11 +132,7 @@ def test_without_telemetry_targets_are_held_then_relax_to_capacity(loop: Loop) -
     loop.run(15)
 
     assert all(loop.part(name) == pytest.approx(1.0) for name in loop.mesh.service_ms)
-    steps = [
-        abs(now[name] - last[name]) * 6
-        for last, now in zip(loop.parts[-16:], loop.parts[-15:], strict=False)
-        for name in now
-    ]
+    steps = [abs(now[name] - last[name]) * 6 for last, now in pairwise(loop.parts[-16:]) for name in now]
     assert max(steps) <= 0.1 + 1e-9
 
 
@@ -175,6 +170,42 @@ def test_a_new_container_warms_up(loop: Loop) -> None:
     loop.run(12)
 
     assert loop.part("shop-1-2") > 0.8
+
+
+def test_a_plan_that_is_undone_goes_back_by_steps_and_says_so(loop: Loop) -> None:
+    """Once the watch condemns the last pushes (as in ``test_undo.py``), the tick takes them back, then keeps still."""
+    loop.run(8)
+    fair = dict(loop.parts[-1])
+    loop.mesh.service_ms["shop-0-0"] = 60.0
+    loop.run(5)
+    assert loop.part("shop-0-0") < 0.6
+    loop.mesh.service_ms["shop-0-0"] = 20.0
+    memory = loop.memory.targets[SHOP]
+    before = np.array([fair[name] for name in memory.endpoints])
+    condemned = replace(memory, watch=replace(memory.watch, undoing=True, worse=2, before=before))
+    loop.memory = replace(loop.memory, targets={SHOP: condemned})
+    loop.run(1)
+    assert loop.chosen.undone
+    assert loop.plan.services[SHOP].reason.startswith("Undone: p99 got worse twice")
+    loop.run(4)
+    steps = [abs(now[name] - last[name]) * 6 for last, now in pairwise(loop.parts[-6:]) for name in now]
+
+    assert max(steps) <= 0.3 + 1e-9
+    assert loop.part("shop-0-0") == pytest.approx(6 * fair["shop-0-0"], abs=0.01)
+    assert not loop.chosen.undone
+
+
+def test_oscillation_is_damped_and_reported(loop: Loop) -> None:
+    """Where half of the last moves went back on the one before, the plan says so and steps are short."""
+    loop.run(8)
+    swinging = replace(loop.memory.targets[SHOP], flips=(True,) * 8, eta=0.1)
+    loop.memory = replace(loop.memory, targets={SHOP: swinging})
+    loop.mesh.service_ms["shop-0-0"] = 60.0
+    loop.run(2)
+
+    assert loop.chosen.oscillating
+    assert any("Targets go to and fro" in reason for reason in loop.reasons[-2:])
+    assert loop.part("shop-0-0") > 0.6  # undamped steps would have left 0.4
 
 
 def test_failures_count_as_slow(loop: Loop) -> None:

@@ -20,14 +20,15 @@ from tests.allocators.closed_loop import INTERVAL_S, Server
 
 BOUNDS_MS = tuple(itertools.takewhile(lambda bound: bound < 11_000.0, (round(1.1**i, 3) for i in range(99))))
 Floats = NDArray[np.float64]
+STUCK = 0.015  # part of the requests
 
 
 class QueueingMesh:
     """One called service port under load. ``advance`` lets 5 s go by under a plan.
 
-    ``service_ms`` maps an endpoint to its mean service time, ``failing`` to the part of its requests that fail; both
-    may be changed at any time. Containers in ``silent`` report nothing. A request that leaves its node takes ``far_ms``
-    more.
+    ``service_ms`` maps an endpoint to its mean service time, ``failing`` to the part of its requests that fail,
+    ``stuck_ms`` to what a few of its requests take longer without being work; all may be changed at any time.
+    Containers in ``silent`` report nothing. A request that leaves its node takes ``far_ms`` more.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class QueueingMesh:
     ) -> None:
         self.topology, self.key, self.rates = topology, key, dict(rates)
         self.service_ms, self.failing, self.silent = dict(service_ms), dict[str, float](), set[str]()
+        self.stuck_ms: dict[str, float] = {}
         self.now_s, self.far_ms, self.p99_ms = 1000.0, far_ms, 0.0
         self._rng, self._workers = rng, workers
         self._servers: dict[str, Server] = {}
@@ -104,7 +106,8 @@ class QueueingMesh:
     def _serve(self, name: str, count: int) -> Floats:
         server = self._servers.setdefault(name, Server(self._workers, self._rng.spawn(1)[0]))
         latencies_s, _ = server.window(self.now_s, count / INTERVAL_S, self.service_ms[name] / 1000.0)
-        latencies_ms = 1000.0 * latencies_s
+        stuck = self._rng.random(len(latencies_s)) < STUCK
+        latencies_ms = 1000.0 * latencies_s + self.stuck_ms.get(name, 0.0) * stuck
         self._errors[name] += int(self._rng.binomial(len(latencies_ms), self.failing.get(name, 0.0)))
         self._served[name] = _added(self._served.get(name), latencies_ms)
         return latencies_ms

@@ -17,7 +17,7 @@ from xds_server.resources.config_source import Transport, config_source
 UNLIMITED = 2**32 - 1
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 Balancing = Literal["round-robin", "least-request"]
-ACTIVE_REQUEST_BIAS = 0.3  # how far a sidecar's own requests in flight bend the plan's shares (docs/decisions/0007)
+ACTIVE_REQUEST_BIAS = 1.0  # how far a sidecar's own requests in flight bend the plan's shares (docs/decisions/0007)
 BIAS_KEY = "askew.active_request_bias"  # in Envoy's runtime, to change it by hand on a sidecar
 
 
