@@ -10,10 +10,12 @@ import numpy as np
 from allocators.problem import Standing, SteeredRouting, problem_for
 from allocators.traffic_plan import TrafficPlan, allocate_traffic
 from mesh.picture import ClientRates, Picture
-from mesh.plan import Plan, ServicePlan
+from mesh.plan import ChosenTargets, Plan, ServicePlan
 from mesh.policy import Programming
 from mesh.shares import Shares
 from mesh.topology import ContainerName, Port, Service, ServicePort, Topology
+
+NOTHING_CHOSEN: Mapping[ServicePort, ChosenTargets] = {}
 
 
 @dataclass(frozen=True)
@@ -24,15 +26,21 @@ class PlanMemory:
     standing: Mapping[ServicePort, Standing] = field(default_factory=dict)
 
 
-def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple[Plan, PlanMemory]:
+def plan_mesh(
+    topology: Topology,
+    picture: Picture,
+    memory: PlanMemory,
+    *,
+    chosen: Mapping[ServicePort, ChosenTargets] = NOTHING_CHOSEN,
+) -> tuple[Plan, PlanMemory]:
     """Return the plan for a picture, and what to remember of it.
 
     A service port gets a plan where its routing is not ``off``, its mode not ``off``, and it has clients and endpoints;
     in mode ``observe`` the plan is computed and shown but not applied. A service plan that says the same as the last
     one *is* the last one. The generation grows when proxies are to be told something else.
 
-    What comes from clients that are not steered stays where it is: all load together is spread by capacity, and shares
-    fill what the others leave.
+    What comes from clients that are not steered stays where it is: all load together is spread as ``chosen`` says
+    (``mesh_targets.py``), or else by capacity, and shares fill what the others leave.
     """
     services: dict[ServicePort, ServicePlan] = {}
     standing: dict[ServicePort, Standing] = {}
@@ -43,10 +51,10 @@ def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple
             service_port = service.service_port(port)
             rates = picture.client_rates[service_port]
             unsteered = picture.unsteered.get(service_port, {})
-            targets = _targets(service, rates, unsteered)
+            targets = _targets(service, rates, unsteered, chosen.get(service_port))
             solved = _solve(topology, service, rates, targets, memory.standing.get(service_port))
             standing[service_port] = solved.standing
-            new = _service_plan(topology, service, port, rates, unsteered, solved)
+            new = _service_plan(topology, service, port, rates, unsteered, solved, chosen=chosen.get(service_port))
             old = memory.plan.services.get(service_port)
             services[service_port] = old if old is not None and _same(old, new) else new
     generation = memory.plan.generation
@@ -63,17 +71,22 @@ def _steered(topology: Topology, service: Service) -> bool:
 
 
 def _targets(
-    service: Service, rates: ClientRates, unsteered: Mapping[ContainerName, float]
+    service: Service,
+    rates: ClientRates,
+    unsteered: Mapping[ContainerName, float],
+    chosen: ChosenTargets | None,
 ) -> Mapping[ContainerName, float] | None:
     """Return ``max(0, w_j - b_j)`` of each endpoint, or None for targets by capacity."""
-    if rates.method == "assumed" or not any(unsteered.values()):
+    others = {} if rates.method == "assumed" else unsteered
+    if chosen is None and not any(others.values()):
         return None
-    whole = sum(rates.requests_per_s.values()) + sum(unsteered.values())
-    capacity = sum(endpoint.capacity for endpoint in service.containers)
-    targets = {
-        endpoint.name: max(0.0, whole * endpoint.capacity / capacity - unsteered.get(endpoint.name, 0.0))
-        for endpoint in service.containers
-    }
+    if chosen is None:
+        capacity = sum(endpoint.capacity for endpoint in service.containers)
+        parts = {endpoint.name: endpoint.capacity / capacity for endpoint in service.containers}
+    else:
+        parts = {endpoint.name: chosen.endpoints[endpoint.name].part for endpoint in service.containers}
+    whole = sum(rates.requests_per_s.values()) + sum(others.values())
+    targets = {name: max(0.0, (whole or 1.0) * part - others.get(name, 0.0)) for name, part in parts.items()}
     return targets if any(targets.values()) else None
 
 
@@ -105,6 +118,8 @@ def _service_plan(
     rates: ClientRates,
     unsteered: Mapping[ContainerName, float],
     solved: TrafficPlan,
+    *,
+    chosen: ChosenTargets | None,
 ) -> ServicePlan:
     clients = tuple(client.name for client in topology.clients_of[service.name])
     endpoints = tuple(endpoint.name for endpoint in service.containers)
@@ -117,9 +132,10 @@ def _service_plan(
         cross_node_share=solved.cross_node_share,
         lower_bound_cross_node_share=solved.lower_bound_cross_node_share,
         programming=_programming(service, port),
-        reason=f"{solved.reason} Client rates: {rates.method}.",
+        reason=f"{chosen.reason + ' ' if chosen else ''}{solved.reason} Client rates: {rates.method}.",
         applied=service.policy.mode == "apply",
         unsteered=unsteered,
+        chosen=chosen,
     )
 
 
@@ -137,6 +153,7 @@ def _same(old: ServicePlan, new: ServicePlan) -> bool:
         and old.unsteered == new.unsteered
         and np.allclose(list(old.targets.values()), list(new.targets.values()), rtol=1e-12)
         and old.reason == new.reason
+        and old.chosen == new.chosen
     )
 
 

@@ -14,6 +14,7 @@ from allocators.scaling import Links, balance, links_of
 from allocators.sparse import samples
 
 ENOUGH_CHANGE = 0.05  # of all requests; targets or rates that moved less re-solve nothing
+OF_ITSELF = 0.5  # a single target that moved by more than half of itself: a probe of a slow endpoint, or its end
 CHEAP = 0.01  # of a target; what keeping links may cost
 ENOUGH_LINKS = 0.8  # of what a fresh plan would have; fewer would average errors less well
 
@@ -22,7 +23,8 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     """Return the shares in force where nothing changed enough to touch them, in the problem's order.
 
     Members, their nodes and the terms must be the same, and neither ``rates`` nor ``targets`` (parts of all requests,
-    in the problem's order) may have moved by more than 5 % since they were solved for. Drift adds up: what counts is
+    in the problem's order) may have moved by more than 5 % since they were solved for, nor one target by half of
+    itself (a slow endpoint is probed with little, which must arrive). Drift adds up: what counts is
     the last solve, not the last tick. Rates of clients that are all silent say nothing. Cost O(N+M), or O(N·M) where
     the order changed.
     """
@@ -33,7 +35,10 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     columns = _places(standing.endpoints, standing.endpoint_nodes, problem.endpoints, problem.endpoint_nodes)
     if rows is None or columns is None:
         return None
-    moved_targets = np.abs(standing.targets[columns] - targets).sum()
+    before = standing.targets[columns]
+    moved_targets = np.abs(before - targets).sum()
+    if (np.abs(before - targets) > OF_ITSELF * before).any():
+        return None
     moved_rates = np.abs(standing.rates[rows] - rates).sum() if problem.rates.any() else 0.0
     if max(moved_targets, moved_rates) > ENOUGH_CHANGE:
         return None

@@ -39,6 +39,7 @@ BLIND = 0.25  # of the fair share: how high it rises while nothing at all comes 
 GREW = 1.1  # of the service's load: then what got worse is not the plan's fault
 USUALLY_HELD = 10.0  # requests beyond one for each worker: M/M/1 at 91 %
 STILL = 1e-6  # of the fair share: not a change
+ASTRAY = 0.15  # of the fair share: what is this far off without being worth it goes back
 
 
 def decide_targets(
@@ -271,10 +272,14 @@ def _step(
     if not forced and after > (1.0 - worth) * before:
         flips = remembered(memory.flips, False)
         eta = next_eta(memory.eta, flips=flips, least=settings.least_eta)
-        return _held(
-            replace(memory, flips=flips, eta=eta, signs=faded(memory.signs)),
-            "Held: no change promises enough less latency.",
-        )
+        memory = replace(memory, flips=flips, eta=eta, signs=faded(memory.signs))
+        astray = float((np.abs(now - fair) / fair).max())
+        back = now + (fair - now) / max(1.0, astray / settings.step)
+        allowed = astray > ASTRAY and bool(((low - STILL * fair <= back) & (back <= high + STILL * fair)).all())
+        if allowed and latency_cost(back * total, service_ms, workers=workers, crossing=crossing) <= before:
+            reason = "Back to capacity: what targets lean on makes no difference any more."
+            return TargetDecision(back, replace(memory, targets=back, moved=True), reason, oscillating(flips))
+        return _held(memory, "Held: no change promises enough less latency.")
     targets = now + memory.eta * (best / best.sum() - now)
     flip, signs = turned(targets - now, memory.signs, fair)
     flips = remembered(memory.flips, flip)

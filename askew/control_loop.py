@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from allocators.mesh_plan import PlanMemory, plan_mesh
+from allocators.mesh_targets import Learnt, decide_mesh_targets
+from allocators.target_view import TargetMemory
 from estimators.client_rates import KnownRates, client_rates
+from estimators.crossing_latency import CrossingMemory, crossing_prices
+from estimators.endpoint_figures import endpoint_figures, source_interval_s
 from estimators.endpoint_loads import EndpointCounts, endpoint_loads
+from estimators.endpoint_windows import EndpointMemory, read_endpoint_windows
+from estimators.expected_service import Tables, learn_windows
 from estimators.live_links import live_links
 from estimators.load_reports import Requests, read_load_reports
 from estimators.sidecar_counters import Sidecars, read_sidecar_counters
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import Topology
+from mesh.topology import ServicePort, Topology
 
 TICK_S = 5.0
 
@@ -27,6 +34,10 @@ class Memory:
     sidecars: Sidecars = field(default_factory=dict)
     endpoints: EndpointCounts = field(default_factory=dict)
     rates: KnownRates = field(default_factory=KnownRates)
+    windows: EndpointMemory = field(default_factory=EndpointMemory)
+    crossing: CrossingMemory = field(default_factory=CrossingMemory)
+    tables: Tables = field(default_factory=dict)
+    targets: Mapping[ServicePort, TargetMemory] = field(default_factory=dict)
 
 
 def tick(
@@ -47,12 +58,38 @@ def tick(
         issued=issued,
         now_s=now_s,
     )
+    interval_s = source_interval_s(sidecars, containers.values(), tick_s=tick_s)
+    windows = read_endpoint_windows(topology, telemetry, memory.windows, interval_s=interval_s, tick_s=tick_s)
+    tables = learn_windows(memory.tables, topology, windows.windows, interference={})
+    prices, crossing = crossing_prices(topology, telemetry, windows.memory.last, memory.crossing)
     picture = Picture(
         client_rates=rates,
         links=links.links,
         to_measure=links.to_measure,
         endpoint_loads=loads.loads,
         unsteered=loads.unsteered,
+        endpoint_figures=endpoint_figures(windows.memory.last, now_s=now_s),
+        crossing_price_ms=prices,
     )
-    plan, plan_memory = plan_mesh(topology, picture, memory.plan)
-    return Memory(plan_memory, requests, sidecars, endpoints, known_rates), picture, plan
+    targets = decide_mesh_targets(
+        topology,
+        picture,
+        windows.windows,
+        memory.targets,
+        learnt=Learnt(tables),
+        now_s=now_s,
+        interval_of=lambda name: source_interval_s(sidecars, topology.service_by_name[name].containers, tick_s=tick_s),
+    )
+    plan, plan_memory = plan_mesh(topology, picture, memory.plan, chosen=targets.chosen)
+    survives = Memory(
+        plan=plan_memory,
+        requests=requests,
+        sidecars=sidecars,
+        endpoints=endpoints,
+        rates=known_rates,
+        windows=windows.memory,
+        crossing=crossing,
+        tables=tables,
+        targets=targets.memory,
+    )
+    return survives, picture, plan

@@ -11,7 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from askew import debug_pages
+from askew import debug_pages, performance_page
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
 from askew.errors import CommandError
@@ -19,6 +19,7 @@ from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
+from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
 from askew.settings import ServeSettings
 from mesh.picture import Picture
@@ -56,6 +57,8 @@ class ControlPlane:
         self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
         self.topology = Topology()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
+        self.memory_store = MemoryStore(settings.memory)
+        self.memory_store.on_error = self.metrics.source_errors.labels("memory-file").inc
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
@@ -80,6 +83,7 @@ class ControlPlane:
             await self.source.stop()
 
     async def _serve(self, on_ready: Callable[[], None]) -> None:
+        self.memory = self.memory_store.load(now_s=time.time())
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
             await self.xds.start()
@@ -99,6 +103,7 @@ class ControlPlane:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
+                parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
                 on_ready()
@@ -181,7 +186,7 @@ class ControlPlane:
 
     async def _start_http(self) -> web.AppRunner:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
-        routes += telemetry_page.routes(self.collector)
+        routes += [*performance_page.routes(self), *telemetry_page.routes(self.collector)]
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()

@@ -9,6 +9,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from askew.asked_service import asked_service
 from askew.places import places_json, standbys_json
 from mesh.picture import Picture
 from mesh.plan import ServicePlan
@@ -86,6 +87,7 @@ def service_plan_json(plan: ServicePlan) -> dict[str, Any]:
         "local_share": plan.local_share,
         "connections": plan.shares.connections,
         "unsteered": dict(plan.unsteered),
+        "target_reasons": {} if plan.chosen is None else {n: one.why for n, one in plan.chosen.endpoints.items()},
         "managed": True,
         "applied": plan.applied,
         "programming": plan.programming,
@@ -142,22 +144,17 @@ def source_json(plane: ControlPlane) -> dict[str, Any]:
 
 def _allocation(plane: ControlPlane, request: web.Request) -> web.Response:
     wanted = request.query.get("service", "")
-    names = plane.topology.service_by_name
     if not wanted:
-        ports = [(service, port.number) for service in names.values() for port in service.ports]
+        services = plane.topology.service_by_name.values()
+        ports = [(service, port.number) for service in services for port in service.ports]
         return web.json_response([_service_json(plane, service, port) for service, port in ports])
-    name, _, port = wanted.partition(":")
-    service = names.get(name) or names.get(f"{name}.default")  # type: ignore[call-overload]
-    if service is None or not service.ports:
-        return web.json_response(
-            {"error": f"service: found {wanted!r}, allowed: a service that has a port"}, status=404
-        )
-    if port and port not in {str(known.number) for known in service.ports}:
-        allowed = ", ".join(str(known.number) for known in service.ports)
-        return web.json_response({"error": f"service: found port {port!r}, allowed: {allowed}"}, status=404)
-    page = _service_json(plane, service, int(port) if port else service.ports[0].number)
+    found = asked_service(plane.topology, wanted)
+    if isinstance(found, web.Response):
+        return found
+    service, service_port = found
+    page = _service_json(plane, service, service_port.port)
     page |= places_json(plane.topology, page["clients"], page["endpoints"])
-    service_plan = plane.plan.services.get(ServicePort(service.name, page["port"]))
+    service_plan = plane.plan.services.get(service_port)
     if service_plan is not None:
         page |= standbys_json(plane.topology, service, service_plan)
     return web.json_response(page)

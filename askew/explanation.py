@@ -23,6 +23,7 @@ class Part:
     target_requests_per_s: float
     planned_requests_per_s: float
     capacity: float | None
+    target_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Allocation:
                 planned_requests_per_s=unsteered.get(endpoint, 0.0)
                 + sum(rate * shares[column] for rate, shares in zip(rates, page["shares"], strict=True)),
                 capacity=page["capacities"][column],
+                target_reason=page.get("target_reasons", {}).get(endpoint, ""),
             )
             for column, endpoint in enumerate(page["endpoints"])
         ]
@@ -142,7 +144,8 @@ def _one(part: Part) -> str:
 
 def _fullness(part: Part) -> str:
     planned, target = number(part.planned_requests_per_s), number(part.target_requests_per_s)
-    return f"{part.endpoint} should get {target}/s in all, and the plan brings it {planned}/s."
+    because = f" ({part.target_reason})" if part.target_reason else ""
+    return f"{part.endpoint} should get {target}/s in all{because}, and the plan brings it {planned}/s."
 
 
 def _why(allocation: Allocation, part: Part) -> str:

@@ -9,6 +9,7 @@ from mesh.plan import Plan
 from mesh.shares import link_changes
 
 MOST_LINKS = 100
+MOST_TARGETS = 1000  # endpoints of imbalance-aware services; of more, none is shown
 
 
 class LoopMetrics:
@@ -25,6 +26,12 @@ class LoopMetrics:
         )
         self.connections = Gauge(
             "askew_connections", "Client and endpoint pairs that carry requests.", ["service"], registry=registry
+        )
+        self.target_share = Gauge(
+            "askew_target_share",
+            f"Part of a service's requests that an endpoint should get, where latency decides; up to {MOST_TARGETS}.",
+            ["service", "endpoint"],
+            registry=registry,
         )
         self.link_bytes = Gauge(
             "askew_link_bytes_per_second",
@@ -49,9 +56,19 @@ class LoopMetrics:
         for service_port, service_plan in plan.services.items():
             self.cross_node_share.labels(str(service_port)).set(service_plan.cross_node_share)
             self.connections.labels(str(service_port)).set(service_plan.shares.connections)
+        self._show_targets(plan)
         self.link_bytes.clear()
         for link in picture.links[:MOST_LINKS]:
             self.link_bytes.labels(link.source, link.target).set(link.rate_bytes_per_s)
+
+    def _show_targets(self, plan: Plan) -> None:
+        self.target_share.clear()
+        chosen = {key: one.chosen.endpoints for key, one in plan.services.items() if one.chosen is not None}
+        if sum(map(len, chosen.values())) > MOST_TARGETS:
+            return
+        for service_port, endpoints in chosen.items():
+            for name, target in endpoints.items():
+                self.target_share.labels(str(service_port), name).set(target.part)
 
     def count_links(self, before: Plan, now: Plan) -> None:
         """Count what a plan that is about to be sent opens and closes."""

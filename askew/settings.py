@@ -53,6 +53,17 @@ class SourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MemorySettings:
+    """What survives a restart of the control plane."""
+
+    file: str = ""
+    """Holds performance tables and the targets in force; empty: a restart starts from nothing."""
+
+    save_s: float = 60.0
+    """How often it is saved, besides at the end; what is lost by a crash is learnt anew as fast."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All settings of ``askew serve``, by section."""
 
@@ -62,6 +73,7 @@ class ServeSettings:
     loop: LoopSettings = field(default_factory=LoopSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    memory: MemorySettings = field(default_factory=MemorySettings)
 
 
 def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:

@@ -30,11 +30,16 @@ class EndpointWindow:
 
 @dataclass(frozen=True)
 class EndpointMemory:
-    """The last good histograms and counters: errors by endpoint, (issued, failed) by client, cluster and address."""
+    """The last good histograms and counters: errors by endpoint, (issued, failed) by client, cluster and address.
+
+    ``read_s`` is when they were read, ``last`` each endpoint's last window.
+    """
 
     histograms: Mapping[Endpoint, CumulativeHistogram] = field(default_factory=dict)
     errors: Mapping[Endpoint, int] = field(default_factory=dict)
     loads: Mapping[Load, tuple[int, int]] = field(default_factory=dict)
+    read_s: float | None = None
+    last: Mapping[ServicePort, Mapping[ContainerName, EndpointWindow]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,12 +52,15 @@ class EndpointWindows:
 
 
 def read_endpoint_windows(
-    topology: Topology, telemetry: Telemetry, memory: EndpointMemory, *, interval_s: float
+    topology: Topology, telemetry: Telemetry, memory: EndpointMemory, *, interval_s: float, tick_s: float = 0.0
 ) -> EndpointWindows:
     """Return what happened at every endpoint between the last samples and these. O(samples · buckets + containers).
 
-    ``interval_s`` is the source's own interval: a gap of more than three gives no window.
+    ``interval_s`` is the source's own interval: a gap of more than three gives no window. A tick that comes within half
+    of ``tick_s`` after the last one, because the mesh changed, finds no windows; the next regular one has them whole.
     """
+    if memory.read_s is not None and 0.0 <= telemetry.time_s - memory.read_s < tick_s / 2.0:
+        return EndpointWindows({}, 0, memory)
     read = read_windows(_server_side(topology, telemetry), interval_s=interval_s, since=memory.histograms)
     errors, error_memory = _errors(topology, telemetry, memory, read.windows)
     issued, failed, load_memory = _client_side(topology, telemetry, memory, read.windows)
@@ -62,7 +70,24 @@ def read_endpoint_windows(
         window = EndpointWindow(latency, failures, issued.get(endpoint))
         windows.setdefault(endpoint[0], {})[endpoint[1]] = window
     histograms = {endpoint: last for endpoint, last in read.last.items() if endpoint[1] in topology.container_by_name}
-    return EndpointWindows(windows, len(read.faults), EndpointMemory(histograms, error_memory, load_memory))
+    last = _latest(topology, memory.last, windows)
+    kept = EndpointMemory(histograms, error_memory, load_memory, telemetry.time_s, last)
+    return EndpointWindows(windows, len(read.faults), kept)
+
+
+def _latest(
+    topology: Topology,
+    before: Mapping[ServicePort, Mapping[ContainerName, EndpointWindow]],
+    now: Mapping[ServicePort, Mapping[ContainerName, EndpointWindow]],
+) -> Mapping[ServicePort, Mapping[ContainerName, EndpointWindow]]:
+    """Return the last window of each endpoint that is still there."""
+    found: dict[ServicePort, Mapping[ContainerName, EndpointWindow]] = {}
+    for service_port in {**before, **now}:
+        both = {**before.get(service_port, {}), **now.get(service_port, {})}
+        here = {name: window for name, window in both.items() if name in topology.container_by_name}
+        if here:
+            found[service_port] = here
+    return found
 
 
 def _server_side(topology: Topology, telemetry: Telemetry) -> Iterator[tuple[Endpoint, CumulativeHistogram]]:

@@ -144,6 +144,21 @@ def read(table: PerformanceTable, interference: Interference, load_per_s: float,
     >>> [read(table, Interference(), load, now_s=0.0).tail_ms for load in (5.0, 10.0, 20.0)]
     [10.0, 20.0, 40.0]
     """
+    nearest, cells = _nearest(table, interference, now_s=now_s)
+    if not cells:
+        return None
+    distance = math.dist(nearest, place_of(interference))
+    return _along_load(cells, load_per_s, distance=distance, now_s=now_s)
+
+
+def cells_near(table: PerformanceTable, interference: Interference, *, now_s: float) -> Sequence[tuple[Cell, float]]:
+    """Return the cells of the nearest interference with what is left of their samples; none where nothing is known."""
+    return _nearest(table, interference, now_s=now_s)[1]
+
+
+def _nearest(
+    table: PerformanceTable, interference: Interference, *, now_s: float
+) -> tuple[Place, list[tuple[Cell, float]]]:
     asked = place_of(interference)
     alive: dict[Place, list[tuple[Cell, float]]] = {}
     for key, cell in table.cells.items():
@@ -151,9 +166,9 @@ def read(table: PerformanceTable, interference: Interference, load_per_s: float,
         if left >= FORGOTTEN:
             alive.setdefault((key[0], key[1], key[2]), []).append((cell, left))
     if not alive:
-        return None
+        return asked, []
     nearest = min(alive, key=lambda place: (math.dist(place, asked), -sum(left for _, left in alive[place]), place))
-    return _along_load(alive[nearest], load_per_s, distance=math.dist(nearest, asked), now_s=now_s)
+    return nearest, alive[nearest]
 
 
 def read_service(

@@ -58,6 +58,36 @@ class Link:
     age_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointFigure:
+    """What one endpoint of a service port did in its last window, as the sidecar in front of the app saw it.
+
+    Latencies are None where too few requests ended to say anything: unknown, never fast. A tail needs more than a mean.
+
+    Attributes
+    ----------
+    requests, failures:
+        What ended in the window, and how much of it failed.
+    issued:
+        What its clients say they sent it meanwhile; None where no client reports.
+    window_s, age_s:
+        Length of the window, and seconds since it closed.
+    load_per_s:
+        ``requests / window_s``.
+    """
+
+    requests: int
+    failures: int
+    issued: int | None
+    window_s: float
+    age_s: float
+    load_per_s: float
+    mean_ms: float | None
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
 @dataclass(frozen=True)
 class Picture:
     """What the estimators made of one tick's telemetry. What is not known is absent, never zero.
@@ -74,6 +104,10 @@ class Picture:
         Requests per second that each endpoint receives, whoever sends them.
     unsteered:
         The part of these that comes from clients which do not follow the plan.
+    endpoint_figures:
+        Latency, load and failures of each endpoint that was ever heard, from its last window.
+    crossing_price_ms:
+        What a request pays for leaving its node: the operator's price, or what is measured; absent where it is unknown.
     """
 
     client_rates: Mapping[ServicePort, ClientRates] = field(default_factory=dict)
@@ -81,3 +115,5 @@ class Picture:
     to_measure: tuple[ServiceName, ...] = ()
     endpoint_loads: Mapping[ServicePort, Mapping[ContainerName, float]] = field(default_factory=dict)
     unsteered: Mapping[ServicePort, Mapping[ContainerName, float]] = field(default_factory=dict)
+    endpoint_figures: Mapping[ServicePort, Mapping[ContainerName, EndpointFigure]] = field(default_factory=dict)
+    crossing_price_ms: Mapping[ServicePort, float] = field(default_factory=dict)

@@ -10,6 +10,40 @@ from mesh.shares import Shares
 from mesh.topology import ContainerName, ServicePort
 
 
+@dataclass(frozen=True, slots=True)
+class EndpointTarget:
+    """What one endpoint should get, and why.
+
+    Attributes
+    ----------
+    part, fair_part:
+        Of all requests of the service: as decided, and by capacity alone.
+    service_ms:
+        Work of one request there without waiting, as estimated; None where nothing is known of it.
+    why:
+        Part of a sentence.
+    """
+
+    part: float
+    fair_part: float
+    service_ms: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class ChosenTargets:
+    """How targets that lean on fast endpoints came about. ``reason`` is one sentence about the whole service.
+
+    ``oscillating``: they go to and fro, and steps are damped. ``undone``: the last ones made p99 worse and are taken
+    back.
+    """
+
+    endpoints: Mapping[ContainerName, EndpointTarget]
+    reason: str
+    oscillating: bool = False
+    undone: bool = False
+
+
 @dataclass(frozen=True)
 class ServicePlan:
     """What one service port should look like on the wire.
@@ -30,6 +64,8 @@ class ServicePlan:
         In which of Envoy's forms the shares are written.
     unsteered:
         Requests per second on each endpoint from clients that are not steered.
+    chosen:
+        How the targets came about where latency decided; None for targets by capacity.
     applied:
         False in observe mode: computed and shown, never sent.
     reason:
@@ -47,6 +83,7 @@ class ServicePlan:
     reason: str
     applied: bool = True
     unsteered: Mapping[ContainerName, float] = field(default_factory=dict)
+    chosen: ChosenTargets | None = None
 
     def sends_the_same_as(self, other: ServicePlan) -> bool:
         """Whether proxies are told the same; rates, targets and figures may differ."""

@@ -25,6 +25,7 @@ from aiohttp import web
 
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSettings
+from lab.service_queue import ServiceQueue
 from mesh.topology import Container
 from xds_server.ingest.settings import IngestSettings
 from xds_server.resources.bootstrap import render_bootstrap
@@ -92,6 +93,7 @@ class SidecarMesh:
         self.envoys: dict[str, asyncio.subprocess.Process] = {}
         self.apps: dict[str, web.AppRunner] = {}
         self.served: Counter[str] = Counter()
+        self.queues: dict[str, ServiceQueue] = {}  # of apps that take their time
         self.http: aiohttp.ClientSession
 
     async def __aenter__(self) -> SidecarMesh:
@@ -147,6 +149,8 @@ class SidecarMesh:
 
     async def _start_app(self, container: Container) -> None:
         async def answer(_: web.Request) -> web.Response:
+            if container.name in self.queues:
+                await self.queues[container.name].work()
             self.served[container.name] += 1
             return web.Response(text=container.name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2, outlier_detection_pb2
-from envoy.config.core.v3 import address_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.v3 import percent_pb2
@@ -17,6 +17,8 @@ from xds_server.resources.config_source import Transport, config_source
 UNLIMITED = 2**32 - 1
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 Balancing = Literal["round-robin", "least-request"]
+ACTIVE_REQUEST_BIAS = 1.0  # how far a sidecar's own requests in flight bend the plan's shares (docs/decisions/0007)
+BIAS_KEY = "askew.active_request_bias"  # in Envoy's runtime, to change it by hand on a sidecar
 
 
 def outbound_cluster_bytes(
@@ -25,6 +27,7 @@ def outbound_cluster_bytes(
     *,
     managed: bool,
     balancing: Balancing = "round-robin",
+    active_request_bias: float = ACTIVE_REQUEST_BIAS,
     transport: Transport = "delta",
 ) -> bytes:
     """Return a serialised EDS cluster. The same for every client, so that it is built once.
@@ -33,6 +36,10 @@ def outbound_cluster_bytes(
     are all gone fails over to its standbys (priority 1) inside Envoy. An unmanaged one is as Envoy's own defaults have
     it. Circuit breakers are out of the way in both: Envoy's default of 3 concurrent retries loses requests when several
     endpoints die at once.
+
+    ``least-request`` divides an endpoint's weight by (requests in flight + 1)^``active_request_bias``; between equal
+    weights Envoy takes the less busy of two at random instead. No slow start in Envoy: it would hold down every
+    endpoint that is new to *this* sidecar, however warm it is; the plan warms up those that are new.
     """
     cluster = cluster_pb2.Cluster(
         name=name,
@@ -47,6 +54,8 @@ def outbound_cluster_bytes(
     )
     if balancing == "least-request":
         cluster.lb_policy = cluster_pb2.Cluster.LEAST_REQUEST
+        bias = base_pb2.RuntimeDouble(default_value=active_request_bias, runtime_key=BIAS_KEY)
+        cluster.least_request_lb_config.active_request_bias.CopyFrom(bias)
     if managed:
         cluster.common_lb_config.healthy_panic_threshold.CopyFrom(percent_pb2.Percent(value=0.0))
         cluster.outlier_detection.CopyFrom(_eject_the_dead())
