@@ -159,6 +159,8 @@ class ControlPlane:
         return None if container is None else container.name
 
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+        if proxy.is_istio:
+            return self.configs.istio.snapshot(proxy.workload_id)
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         if container is None:
             return None  # a stranger, or a container that has just gone: it keeps what it has
