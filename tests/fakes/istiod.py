@@ -162,6 +162,8 @@ class _Connection:
         watch.owed.update(request.resource_names_subscribe)
         watch.names.difference_update(request.resource_names_unsubscribe)
         watch.owed.difference_update(request.resource_names_unsubscribe)
+        for name in request.resource_names_unsubscribe:
+            watch.has.pop(name, None)
         if request.type_url == EDS:
             self._istiod.asked += [(self._node.id, name) for name in request.resource_names_subscribe]
         self._work.set()
