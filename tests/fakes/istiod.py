@@ -1,8 +1,8 @@
 """A small istiod: delta ADS with clusters, endpoints, listeners and routes, our EnvoyFilters merged in, and SDS.
 
-It pushes as istiod does: all types that a proxy watches, in the order CDS, EDS, LDS, RDS, each when the last push of
-that type is ACKed; after clusters have changed their endpoints are sent again. What a test may change is ``services``
-and ``filters``; ``push()`` makes every proxy see it.
+It pushes as istiod does: all types that a proxy watches, in the order CDS, EDS, LDS, RDS, without waiting for ACKs
+(``flow_control`` is istiod's ``PILOT_ENABLE_FLOW_CONTROL``, off by default); after clusters have changed their endpoints
+are sent again. What a test may change is ``services`` and ``filters``; ``push()`` makes every proxy see it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class Istiod:
         self.services, self.filters = list(services), list(filters)
         self.workload_certificate: tuple[Path, Path] | None = None
         self.root_certificate: Path | None = None
+        self.flow_control = False
         self.refused: list[str] = []
         self.asked: list[tuple[str, str]] = []  # (proxy, endpoints' name) of every EDS subscription that came to us
         self.port = 0
@@ -175,8 +176,11 @@ class _Connection:
             self._work.clear()
             for type_url in ORDER:
                 watch = self._watches.get(type_url)
-                if watch is not None and not watch.waiting and (watch.dirty or watch.owed):
+                if watch is not None and not self._waits(watch) and (watch.dirty or watch.owed):
                     await self._send(type_url, watch)
+
+    def _waits(self, watch: _Watch) -> bool:
+        return watch.waiting and self._istiod.flow_control
 
     async def _send(self, type_url: str, watch: _Watch) -> None:
         owes_first, watch.dirty = not watch.nonce and watch.wildcard, False

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -145,13 +146,15 @@ class IstioMesh:
         self.istiod.filters = []
         self.istiod.push()
 
-    async def add_sidecar(self, pod: str, *, wait: bool = True, concurrency: int = 1) -> IstioSidecar:
+    async def add_sidecar(
+        self, pod: str, *, wait: bool = True, concurrency: int = 1, static_clusters: tuple[dict[str, Any], ...] = ()
+    ) -> IstioSidecar:
         """Start a sidecar for a pod of the mesh file."""
         address = self.address(pod)
         port = self.istiod.port
         sidecar = IstioSidecar(pod, address, istiod_port=port, envoy=self._envoy, folder=self._folder)
         self.sidecars[pod] = sidecar
-        await sidecar.start(concurrency=concurrency)
+        await sidecar.start(concurrency=concurrency, static_clusters=static_clusters)
         if wait:
             await until(sidecar.is_live)
         return sidecar
