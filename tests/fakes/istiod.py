@@ -1,8 +1,8 @@
 """A small istiod: delta ADS with clusters, endpoints, listeners and routes, our EnvoyFilters merged in, and SDS.
 
 It pushes as istiod does: all types that a proxy watches, in the order CDS, EDS, LDS, RDS, without waiting for ACKs
-(``flow_control`` is istiod's ``PILOT_ENABLE_FLOW_CONTROL``, off by default); after clusters have changed their endpoints
-are sent again. What a test may change is ``services`` and ``filters``; ``push()`` makes every proxy see it.
+(``flow_control`` is istiod's ``PILOT_ENABLE_FLOW_CONTROL``, off by default); after clusters have changed their
+endpoints are sent again. What a test may change is ``services`` and ``filters``; ``push()`` makes every proxy see it.
 """
 
 from __future__ import annotations

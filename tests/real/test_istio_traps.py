@@ -5,7 +5,6 @@ Numbers are those of ``docs/istio.md``; traps that need no Envoy are in ``tests/
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 import ssl
@@ -34,6 +33,11 @@ RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawB
 async def mesh(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioMesh]:
     async with IstioMesh(tmp_path, envoy) as running:
         yield running
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 def changed(filters: list[dict[str, Any]], change: Callable[[dict[str, Any]], None]) -> list[dict[str, Any]]:
@@ -125,7 +129,7 @@ async def test_trap_3_every_name_is_answered(mesh: IstioMesh) -> None:
 
 
 async def test_trap_4_a_cluster_that_is_not_eds_is_refused_by_envoy(mesh: IstioMesh) -> None:
-    """A headless Service is ORIGINAL_DST: the merge makes a cluster that Envoy refuses, so such Services are left alone."""
+    """A headless Service is ORIGINAL_DST: the merge makes a cluster that Envoy refuses, so they are left alone."""
     cluster = {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     mesh.istiod.services = [replace(mesh.shop(), policy=cluster)]
     mesh.steer()
@@ -135,39 +139,48 @@ async def test_trap_4_a_cluster_that_is_not_eds_is_refused_by_envoy(mesh: IstioM
     assert "eds_cluster_config" in mesh.istiod.refused[0]
 
 
-@pytest.mark.slow
-async def test_trap_6_metadata_chooses_mtls(mesh: IstioMesh, tmp_path: Path) -> None:
-    """A STRICT server resets plaintext: only with tlsMode in our endpoint's metadata does Envoy take the mTLS socket."""
-    authority = Authority(tmp_path)
+async def test_trap_6_metadata_chooses_mtls(tmp_path: Path, envoy: Path, authority: Authority) -> None:
+    """A STRICT server resets plaintext: only with tlsMode in our metadata does Envoy take the mTLS socket."""
     issued = authority.issue("shop", "DNS:shop")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(issued.certificate, issued.key)
-    mesh.file.write_text(mesh.file.read_text().replace("{name: shop-2", "{name: strict-2"))
-    await until(lambda: "strict-2" in mesh.plane.topology.container_by_name)
-    await mesh.start_app("strict-2", tls=tls) if False else None
-    matches = {
+    async with IstioMesh(tmp_path, envoy, apps=("shop-1",)) as mesh:
+        await mesh.start_app("shop-2", tls=tls)
+        mesh.istiod.services = [replace(mesh.shop(), policy=_auto_mtls(authority.certificate))]
+        mesh.steer()
+        for pod in ("load-1", "load-2"):
+            await mesh.add_sidecar(pod)
+            await steered(mesh, pod)
+        unknown = await mesh.send("load-2", 10)
+        await mesh.know(IstioFacts(endpoints={ContainerName("shop-2"): EndpointFacts(takes_mtls=True)}))
+
+        async def served() -> bool:
+            return await mesh.send("load-2", 1) == {"shop-2": 1}
+
+        await until(served)
+        known = await mesh.send("load-2", 50)
+        plain = await mesh.send("load-1", 50)
+
+    assert len(failures(unknown)) == len(unknown)
+    assert known == {"shop-2": 50}
+    assert plain == {"shop-1": 50}
+
+
+def _auto_mtls(ca: Path) -> dict[str, Any]:
+    """Return the two sockets that Istio gives a cluster: mTLS for endpoints that say so, plaintext for the others."""
+    trust = {"validation_context": {"trusted_ca": {"filename": str(ca)}}}
+    mtls = {"@type": TLS_CONTEXT, "common_tls_context": trust}
+    sockets = {"tlsMode-istio": ("tls", mtls), "tlsMode-disabled": ("raw_buffer", {"@type": RAW})}
+    return {
         "transport_socket_matches": [
             {
-                "name": "tlsMode-istio",
-                "match": {"tlsMode": "istio"},
-                "transport_socket": {
-                    "name": "envoy.transport_sockets.tls",
-                    "typed_config": {
-                        "@type": TLS_CONTEXT,
-                        "common_tls_context": {
-                            "validation_context": {"trusted_ca": {"filename": str(authority.certificate)}}
-                        },
-                    },
-                },
-            },
-            {
-                "name": "tlsMode-disabled",
-                "match": {},
-                "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": {"@type": RAW}},
-            },
+                "name": name,
+                "match": {"tlsMode": "istio"} if name == "tlsMode-istio" else {},
+                "transport_socket": {"name": f"envoy.transport_sockets.{kind}", "typed_config": config},
+            }
+            for name, (kind, config) in sockets.items()
         ]
     }
-    assert matches
 
 
 async def test_trap_8_an_outage_changes_no_traffic_and_ends_by_itself(mesh: IstioMesh) -> None:
@@ -231,11 +244,6 @@ async def test_mode_bootstrap_brings_its_cluster_along(mesh: IstioMesh) -> None:
     await steered(mesh)
 
     assert mesh.istiod.refused == []
-
-
-@pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
 
 
 @pytest.mark.parametrize("identity", ["askew", "someone-else"])
