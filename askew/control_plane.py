@@ -25,6 +25,7 @@ from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
+from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.extras import Extras
@@ -55,7 +56,8 @@ class ControlPlane:
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
-        self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time)
+        admission = Admission(settings.xds, self.xds_metrics)
+        self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)

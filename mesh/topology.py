@@ -75,6 +75,12 @@ class Container:
     app_ports: Mapping[int, int] = field(default_factory=dict)
     capacity: float = 1.0
     outbound_port: int = 15001
+    outbound_address: str = ""
+
+    @property
+    def listens_on(self) -> str:
+        """Where its sidecar listens for what its app sends: ``address``, or loopback where the app shares that."""
+        return self.outbound_address or self.address
 
     @property
     def namespace(self) -> str:

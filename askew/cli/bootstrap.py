@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -14,12 +17,14 @@ from askew.cli.input_file import parse_file
 from askew.errors import CommandError
 from mesh.errors import one_line
 from mesh.mesh_file import parse_mesh_file
+from mesh.topology import Container, ContainerName, Node, NodeName, ServiceName, Topology
 from xds_server.resources.bootstrap import render_bootstrap
 from xds_server.resources.client_tls import ClientTls, secret_files, with_client_tls
 from xds_server.resources.config_source import TRANSPORTS
 from xds_server.resources.statistics import STATISTICS
 
 HELP = "print an Envoy bootstrap (YAML) for a container's sidecar"
+POD_VARIABLES = ("POD_NAME", "POD_NAMESPACE", "POD_IP", "NODE_NAME")
 
 
 class QuotingDumper(yaml.SafeDumper):
@@ -34,8 +39,10 @@ QuotingDumper.add_representer(str, _quoted)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file")
-    parser.add_argument("container", metavar="CONTAINER", help="a container's name in it")
+    of = parser.add_mutually_exclusive_group(required=True)
+    of.add_argument("--mesh", metavar="FILE", help="the mesh file")
+    of.add_argument("--pod", action="store_true", help=f"of the pod that {', '.join(POD_VARIABLES)} name (Kubernetes)")
+    parser.add_argument("container", metavar="CONTAINER", nargs="?", help="a container's name in the mesh file")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, default=("127.0.0.1", 18000))
     parser.add_argument("--admin-port", metavar="N", type=port_number, default=15000)
     parser.add_argument("--transport", choices=TRANSPORTS, default="delta", help="the xDS transport")
@@ -57,13 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     tls = _client_tls(args)
-    topology = parse_file(args.mesh, parse_mesh_file)
-    container = topology.container_by_name.get(args.container)
-    if container is None:
-        known = ", ".join(sorted(topology.container_by_name)[:8]) or "none there"
-        raise CommandError(
-            one_line(f"CONTAINER: found {args.container!a}, allowed: a container of {args.mesh}: {known}")
-        )
+    topology, container = _of_pod(os.environ) if args.pod else _of_mesh_file(args.mesh, args.container)
     bootstrap = render_bootstrap(
         topology,
         container,
@@ -78,6 +79,31 @@ def run(args: argparse.Namespace) -> int:
         _write_secrets(tls)
     yaml.dump(bootstrap, sys.stdout, Dumper=QuotingDumper, sort_keys=False, allow_unicode=False)
     return 0
+
+
+def _of_mesh_file(file: str, name: str | None) -> tuple[Topology, Container]:
+    topology = parse_file(file, parse_mesh_file)
+    container = topology.container_by_name.get(ContainerName(name or ""))
+    if container is None:
+        known = ", ".join(sorted(topology.container_by_name)[:8]) or "none there"
+        found = "nothing" if name is None else ascii(name)
+        raise CommandError(one_line(f"CONTAINER: found {found}, allowed: a container of {file}: {known}"))
+    return topology, container
+
+
+def _of_pod(environment: Mapping[str, str]) -> tuple[Topology, Container]:
+    """Return what a pod knows of itself. Its node's zone is not among it: Askew takes that from the API server."""
+    values = [environment.get(name, "") for name in POD_VARIABLES]
+    for name, value in zip(POD_VARIABLES, values, strict=True):
+        if not value or not value.isprintable():
+            raise CommandError(one_line(f"{name}: found {value!a}, allowed: the pod's field of the downward API"))
+    pod, namespace, address, node = values
+    try:
+        ipaddress.ip_address(address)
+    except ValueError as error:
+        raise CommandError(one_line(f"POD_IP: found {address!a}, allowed: an IP address")) from error
+    container = Container(ContainerName(pod), ServiceName(f"{pod}.{namespace}"), NodeName(node), address)
+    return Topology(nodes=(Node(NodeName(node)),)), container
 
 
 def _client_tls(args: argparse.Namespace) -> ClientTls | None:

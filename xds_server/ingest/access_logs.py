@@ -35,7 +35,7 @@ class AccessLogs:
         )
 
     async def _serve(self, _: object, context: Context) -> None:
-        await read_stream(context, Intake(self._collector, KIND))
+        await read_stream(context, Intake(self._collector, KIND, context))
         await context.write(b"")
 
 

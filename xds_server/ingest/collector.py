@@ -21,6 +21,7 @@ from mesh.telemetry import (
     Telemetry,
 )
 from mesh.topology import ContainerName
+from xds_server.admission import Admission
 from xds_server.ingest.bounded import BoundedMap, BoundedQueue, Budget
 from xds_server.ingest.settings import IngestSettings
 from xds_server.proxy import Proxy
@@ -29,7 +30,7 @@ V = TypeVar("V")
 Source = Literal["load_reports", "metrics_service", "access_logs", "spans"]
 SOURCES: tuple[Source, ...] = ("load_reports", "metrics_service", "access_logs", "spans")
 Reason = Literal[
-    "malformed", "unidentified", "unknown-proxy", "over-budget", "bad-value", "too-many-reporters", "oldest"
+    "malformed", "unidentified", "refused", "unknown-proxy", "over-budget", "bad-value", "too-many-reporters", "oldest"
 ]
 Identify = Callable[[Proxy], ContainerName | None]
 """Finds the container whose sidecar a proxy is; None for a stranger."""
@@ -101,10 +102,19 @@ class Collector:
         Finds a proxy's container.
     now_s:
         The clock, in seconds since the epoch.
+    admission:
+        Says whether a connection may speak for a proxy; None where nobody asks (plaintext).
     """
 
-    def __init__(self, settings: IngestSettings, *, identify: Identify, now_s: Callable[[], float]) -> None:
-        self.settings, self.identify, self.now_s = settings, identify, now_s
+    def __init__(
+        self,
+        settings: IngestSettings,
+        *,
+        identify: Identify,
+        now_s: Callable[[], float],
+        admission: Admission | None = None,
+    ) -> None:
+        self.settings, self.identify, self.now_s, self.admission = settings, identify, now_s, admission
         self.reporters: dict[str, Reports] = {}
         self.messages: Counter[Source] = Counter()
         self.streams: Counter[Source] = Counter()

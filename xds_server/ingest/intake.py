@@ -15,7 +15,8 @@ import grpc.aio
 from envoy.config.core.v3 import base_pb2
 from google.protobuf.message import DecodeError
 
-from xds_server.errors import RefuseStreamError
+from xds_server.admission import Connection
+from xds_server.errors import RefusePeerError, RefuseStreamError
 from xds_server.ingest.collector import Collector, Reports, Source
 from xds_server.proxy import Proxy, proxy_of
 
@@ -45,16 +46,22 @@ class Kind:
 
 
 class Intake:
-    """The state of one stream."""
+    """The state of one stream. ``connection`` proves who speaks, where that is asked."""
 
-    def __init__(self, collector: Collector, kind: Kind) -> None:
-        self.collector, self.kind = collector, kind
+    def __init__(self, collector: Collector, kind: Kind, connection: Connection | None = None) -> None:
+        self.collector, self.kind, self.connection = collector, kind, connection
         self.proxy: Proxy | None = None
         self._own_budget = collector.budget()
         self._budget = self._own_budget
 
     def receive(self, data: bytes) -> Iterator[None]:
-        """Take one message in; each step is a short piece of work. Never raises for what a client sent."""
+        """Take one message in; each step is a short piece of work.
+
+        Raises
+        ------
+        RefusePeerError
+            for a client whose certificate is not the proxy's that it speaks for; for nothing else that it sent.
+        """
         collector, source = self.collector, self.kind.source
         collector.messages[source] += 1
         if not self._budget.pay(_charge(data), now_s=collector.now_s()):
@@ -77,7 +84,7 @@ class Intake:
     def _reports(self, message: Message) -> Reports | None:
         source = self.kind.source
         if self.proxy is None:
-            self.proxy = _proxy(self.kind.node_of(message))
+            self.proxy = self._admitted(_proxy(self.kind.node_of(message)))
         if self.proxy is None:
             self.collector.drop(source, "unidentified")
             return None
@@ -91,6 +98,16 @@ class Intake:
             self._budget = reports.budget
         return reports
 
+    def _admitted(self, proxy: Proxy | None) -> Proxy | None:
+        admission = self.collector.admission
+        if proxy is not None and admission is not None and self.connection is not None:
+            try:
+                admission.check(proxy.id, self.connection)
+            except RefusePeerError:
+                self.collector.drop(self.kind.source, "refused")
+                raise
+        return proxy
+
 
 async def read_stream(
     context: Context,
@@ -98,7 +115,10 @@ async def read_stream(
     *,
     answer: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
-    """Read a stream to its end; call ``answer`` after each message of a client that has said who it is."""
+    """Read a stream to its end; call ``answer`` after each message of a client that has said who it is.
+
+    A client that speaks for another's proxy is told PERMISSION_DENIED, as on a discovery stream.
+    """
     streams, source = intake.collector.streams, intake.kind.source
     streams[source] += 1
     try:
@@ -107,6 +127,8 @@ async def read_stream(
             if answer is not None and intake.proxy is not None:
                 await answer()
             await asyncio.sleep(intake.pause_s(data))
+    except RefusePeerError as error:
+        await context.abort(grpc.StatusCode.PERMISSION_DENIED, str(error))
     finally:
         streams[source] -= 1
 

@@ -42,7 +42,7 @@ class LoadReports:
         )
 
     async def _serve(self, _: object, context: Context) -> None:
-        dialogue = _Dialogue(self._collector, self._clusters_of)
+        dialogue = _Dialogue(self._collector, self._clusters_of, context)
 
         async def answer() -> None:
             response = dialogue.answer()
@@ -55,8 +55,8 @@ class LoadReports:
 class _Dialogue:
     """Says what a client is to report: once, and again when a client that needs names has other clusters."""
 
-    def __init__(self, collector: Collector, clusters_of: ClustersOf) -> None:
-        self.intake = Intake(collector, KIND)
+    def __init__(self, collector: Collector, clusters_of: ClustersOf, context: Context) -> None:
+        self.intake = Intake(collector, KIND, context)
         self._clusters_of = clusters_of
         self._said: bytes | None = None
 

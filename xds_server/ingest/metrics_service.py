@@ -52,7 +52,7 @@ class MetricsService:
         )
 
     async def _serve(self, _: object, context: Context) -> None:
-        await read_stream(context, Intake(self._collector, KIND))
+        await read_stream(context, Intake(self._collector, KIND, context))
         await context.write(b"")
 
 

@@ -117,7 +117,7 @@ class ClientConfigs:
         """Return what no plan changes: the client's own listeners, and the cluster of its app."""
         own = list(_inbound(self.topology, client)) if inbound else []
         if self.topology.servers_of[client.service]:
-            body = outbound_listener_bytes(client.address, client.outbound_port, transport=transport)
+            body = outbound_listener_bytes(client.listens_on, client.outbound_port, transport=transport)
             own.append(resource(LDS, "outbound", body, refers=((RDS, OUTBOUND_ROUTES),)))
         return tuple(own)
 

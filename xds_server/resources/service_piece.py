@@ -173,6 +173,6 @@ def _with_way_in(way: Way, resources: Iterable[Resource], split: Sequence[tuple[
     own = way.topology.service_by_name[client.service]
     if (service, port) not in tcp_outbound(way.topology, own):
         return ServicePiece(tuple(resources))
-    name = f"{client.address}_{port.outbound_port}"
-    body = tcp_listener_bytes(name, client.address, port.outbound_port, cluster=split[0][0])
+    name = f"{client.listens_on}_{port.outbound_port}"
+    body = tcp_listener_bytes(name, client.listens_on, port.outbound_port, cluster=split[0][0])
     return ServicePiece((*resources, resource(LDS, name, body, refers=((CDS, split[0][0]),))))

@@ -11,6 +11,7 @@ from envoy.service.accesslog.v3 import als_pb2
 
 from mesh.topology import ContainerName
 from tests.fakes.clock import FakeClock
+from xds_server.admission import Admission
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.intake import Intake, Kind
 from xds_server.ingest.messages import ExportTraceServiceRequest, LoadStatsRequest, StreamMetricsMessage
@@ -27,9 +28,10 @@ def identify(proxy: Proxy) -> ContainerName | None:
     return SIDECARS.get(proxy.workload_id)
 
 
-def collector(clock: FakeClock | None = None, **settings: Any) -> Collector:
+def collector(clock: FakeClock | None = None, *, admission: Admission | None = None, **settings: Any) -> Collector:
     """Return a collector with these settings changed."""
-    return Collector(replace(IngestSettings(), **settings), identify=identify, now_s=clock or FakeClock(START_S))
+    now_s = clock or FakeClock(START_S)
+    return Collector(replace(IngestSettings(), **settings), identify=identify, now_s=now_s, admission=admission)
 
 
 def node(node_id: str = "load-1.default") -> bytes:

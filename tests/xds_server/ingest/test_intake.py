@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
+from prometheus_client import CollectorRegistry
 
 from tests.fakes.clock import FakeClock
 from tests.xds_server.ingest.reports import START_S, collector, load_report, metrics, node, said, send
+from xds_server.admission import Admission
+from xds_server.errors import RefusePeerError
 from xds_server.ingest import access_logs, load_reports, metrics_service
 from xds_server.ingest.intake import Intake, Kind
+from xds_server.metrics import XdsMetrics
+from xds_server.settings import XdsSettings
 
 ONE = ("10.0.0.1:9080", 1, 1, 0, 0)
 
@@ -88,3 +95,29 @@ def test_a_budget_is_the_proxys_over_all_its_streams(kind: Kind) -> None:
     clock.now_s += 10
     send(streams[0], message("load-1.default"))
     assert found.drops()[kind.source, "over-budget"] == 4
+
+
+class Shown:
+    """A connection with a certificate."""
+
+    def __init__(self, spiffe: str) -> None:
+        self.spiffe = spiffe
+
+    def peer(self) -> str:
+        return "ipv4:127.0.0.1:1"
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"peer_uri": [self.spiffe.encode()]}
+
+
+@pytest.mark.parametrize(("namespace", "taken"), [("default", True), ("shop", False)])
+def test_nobody_reports_in_anothers_name(namespace: str, taken: bool) -> None:
+    """Under mTLS the certificate must be the proxy's; a false report would move traffic away from a rival."""
+    admission = Admission(XdsSettings(certificate_file="there"), XdsMetrics(CollectorRegistry()))
+    found = collector(admission=admission)
+    intake = Intake(found, load_reports.KIND, Shown(f"spiffe://cluster.local/ns/{namespace}/sa/load"))
+
+    with nullcontext() if taken else pytest.raises(RefusePeerError, match="allowed: namespace shop"):
+        send(intake, load_report(ONE))
+    assert bool(found.drain().loads) == taken
+    assert found.drops() == ({} if taken else {("load_reports", "refused"): 1})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from google.protobuf import json_format
@@ -213,3 +214,17 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     }
 
     golden("client_snapshot.json", json.dumps(whole, indent=1, sort_keys=True) + "\n")
+
+
+def test_an_outbound_address_moves_what_an_app_sends_to() -> None:
+    """In a pod the app and its sidecar share loopback: there the outbound listeners stand, the inbound ones do not."""
+    mesh = small_mesh()
+    services = tuple(
+        replace(one, containers=tuple(replace(c, outbound_address="127.0.0.1") for c in one.containers))
+        for one in mesh.services
+    )
+    snapshot = configure(replace(mesh, services=services))
+
+    address = message_of(snapshot.of(LDS)["outbound"]).address.socket_address
+    assert (address.address, address.port_value) == ("127.0.0.1", 15001)
+    assert {"127.0.0.1_16379", "inbound|8080"} <= set(snapshot.of(LDS))

@@ -1,0 +1,24 @@
+# One image for the control plane, the watchdog and the node agent. The base is pinned by version; pin its digest where
+# your registry policy asks for one.
+FROM python:3.11.11-slim-bookworm AS build
+WORKDIR /src
+RUN python -m venv /opt/askew
+COPY requirements.lock pyproject.toml README.md LICENSE ./
+RUN /opt/askew/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY allocators allocators
+COPY askew askew
+COPY enforcer enforcer
+COPY estimators estimators
+COPY istio istio
+COPY lab lab
+COPY mesh mesh
+COPY xds_server xds_server
+RUN /opt/askew/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
+
+FROM python:3.11.11-slim-bookworm
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin askew
+COPY --from=build /opt/askew /opt/askew
+ENV PATH=/opt/askew/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+ENTRYPOINT ["askew"]
+CMD ["--help"]

@@ -1,0 +1,174 @@
+"""The manifests: that they render, that the API server would take them, and that they grant no more than is used."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from askew.settings import compose
+
+HERE = Path(__file__).parents[2]
+MANIFESTS = HERE / "manifests"
+RENDERED = sorted(str(one.parent.relative_to(MANIFESTS)) for one in MANIFESTS.rglob("kustomization.yaml"))
+KUBERNETES = "1.31"
+OWN_APIS = ("v1", "apps/v1", "policy/v1", "networking.k8s.io/v1", "rbac.authorization.k8s.io/v1")
+WORKLOADS = ("Deployment", "DaemonSet")
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="no kubectl (Debian: kubernetes-client)")
+
+
+@functools.cache
+def rendered(name: str) -> tuple[dict[str, Any], ...]:
+    """Return the objects that ``kubectl kustomize`` makes of a folder; it speaks to no cluster."""
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(MANIFESTS / name)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return tuple(one for one in yaml.safe_load_all(done.stdout) if one)
+
+
+def containers(kinds: tuple[str, ...] = WORKLOADS) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Yield the name, the pod's spec and the container's of every container of ours."""
+    for name in RENDERED:
+        for one in rendered(name):
+            if one["kind"] not in kinds:
+                continue
+            pod = one["spec"]["template"]["spec"]
+            for container in [*pod.get("initContainers", []), *pod["containers"]]:
+                if container["image"] != "app:1":  # the example's app
+                    yield f"{name}: {container['name']}", pod, container
+
+
+@needs_kubectl
+@pytest.mark.parametrize("name", RENDERED)
+def test_the_api_server_would_take_them(name: str) -> None:
+    """Every object of Kubernetes' own fits its schema, unknown keys included."""
+    for one in rendered(name):
+        if one["apiVersion"] in OWN_APIS:
+            kubernetes_validate.validate(one, KUBERNETES, strict=True)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("name", RENDERED)
+def test_nothing_stands_in_two_places(name: str) -> None:
+    """An object is there once, and an overlay's patch leaves no empty name behind."""
+    keys = [(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in rendered(name)]
+    assert len(keys) == len(set(keys))
+
+
+@needs_kubectl
+def test_containers_are_narrow() -> None:
+    """No container is privileged, gains rights, or writes to its own image; every one starts with no capability."""
+    seen = 0
+    for name, _, container in containers():
+        rights = container["securityContext"]
+        assert not rights.get("privileged"), name
+        assert rights["allowPrivilegeEscalation"] is False, name
+        assert rights["readOnlyRootFilesystem"] is True, name
+        assert rights["capabilities"]["drop"] == ["ALL"], name
+        seen += 1
+    assert seen >= 5
+
+
+@needs_kubectl
+def test_every_volume_is_there_and_used() -> None:
+    """A pod mounts what it declares, and declares what it mounts."""
+    for name in RENDERED:
+        for one in rendered(name):
+            if one["kind"] in WORKLOADS:
+                pod = one["spec"]["template"]["spec"]
+                every = [*pod.get("initContainers", []), *pod["containers"]]
+                mounted = {mount["name"] for container in every for mount in container.get("volumeMounts", [])}
+                assert mounted == {volume["name"] for volume in pod.get("volumes", [])}, one["metadata"]["name"]
+
+
+@needs_kubectl
+def test_rights_are_the_least() -> None:
+    """No wildcard; no right on secrets; nothing but Events, conditions and our own leases and filters is written."""
+    written = set()
+    for name in RENDERED:
+        for one in rendered(name):
+            for rule in one.get("rules", []) if one["kind"] in ("Role", "ClusterRole") else []:
+                assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+                assert "secrets" not in rule["resources"]
+                if set(rule["verbs"]) - {"get", "list", "watch"}:
+                    written |= {(one["kind"], resource) for resource in rule["resources"]}
+    assert written <= {
+        ("ClusterRole", "services/status"),
+        ("ClusterRole", "events"),
+        ("Role", "leases"),
+        ("Role", "events"),
+        ("Role", "envoyfilters"),
+    }
+
+
+@needs_kubectl
+def test_the_settings_are_taken() -> None:
+    """What the ConfigMaps hold is what ``askew serve --config`` reads, without a key too many."""
+    seen = 0
+    for name in RENDERED:
+        for one in rendered(name):
+            if one["kind"] == "ConfigMap" and one["metadata"]["name"] == "askew-settings":
+                settings = compose(file_text=one["data"]["settings.yaml"], environment={})
+                assert settings.xds.is_mtls
+                seen += 1
+    assert seen == 3
+
+
+@needs_kubectl
+def test_beside_istio_the_certificate_is_istios() -> None:
+    """The overlay takes the secret's volume away, and puts the agent's files where the settings look for them."""
+    (deployment,) = [
+        one for one in rendered("overlays/istio") if one["kind"] == "Deployment" and one["metadata"]["name"] == "askew"
+    ]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert "/etc/istio-output-certs" in mounts
+    assert "/etc/askew/tls" not in mounts
+
+
+def metrics_used(text: str) -> set[str]:
+    """Return the series of ours that an expression names, without the endings of histograms."""
+    return {re.sub(r"_(bucket|sum|count)$", "", found) for found in re.findall(r"\baskew_[a-z_]+", text)}
+
+
+def test_dashboard_and_alerts_show_what_there_is() -> None:
+    """They name no metric that docs/interfaces.md does not list as built."""
+    page = (HERE / "docs" / "interfaces.md").read_text()
+    built = {
+        name
+        for line in page.splitlines()
+        if line.startswith("| `askew_") and "| built |" in line
+        for name in re.findall(r"`(askew_[a-z_]+)`", line)
+    }
+    board = json.loads((MANIFESTS / "monitoring" / "dashboard.json").read_text())
+    rules = yaml.safe_load((MANIFESTS / "monitoring" / "alerts.yaml").read_text())
+    used = {name for panel in board["panels"] for target in panel["targets"] for name in metrics_used(target["expr"])}
+    used |= {name for group in rules["groups"] for rule in group["rules"] for name in metrics_used(rule["expr"])}
+    assert len(used) >= 12
+    assert used <= built
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="no promtool (Debian: prometheus)")
+def test_alerts_fire_when_they_should() -> None:
+    """Prometheus' own tool reads the rules and plays the series of alerts_test.yaml against them."""
+    for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
+        done = subprocess.run(
+            ["promtool", *command],
+            cwd=MANIFESTS / "monitoring",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
