@@ -20,8 +20,6 @@ class EventStore(Protocol):
 
     async def create(self, kind: Kind, body: KubeObject, *, namespace: str = "") -> KubeObject: ...
 
-    async def get(self, kind: Kind, name: str, *, namespace: str = "") -> KubeObject: ...
-
     async def merge_patch(self, kind: Kind, name: str, patch: KubeObject, *, namespace: str = "") -> KubeObject: ...
 
 
@@ -51,6 +49,8 @@ async def tell(store: EventStore, event: KubeObject) -> None:
     try:
         await store.create(EVENTS, event, namespace=metadata["namespace"])
     except ExistsAlreadyError:
-        before = await store.get(EVENTS, metadata["name"], namespace=metadata["namespace"])
-        patch = {"count": int(before.get("count") or 0) + 1, "lastTimestamp": event["lastTimestamp"]}
-        await store.merge_patch(EVENTS, metadata["name"], patch, namespace=metadata["namespace"])
+        # A patch answers with the object, so that no right to read Events is needed.
+        latest = {"lastTimestamp": event["lastTimestamp"]}
+        found = await store.merge_patch(EVENTS, metadata["name"], latest, namespace=metadata["namespace"])
+        counted = {"count": int(found.get("count") or 0) + 1}
+        await store.merge_patch(EVENTS, metadata["name"], counted, namespace=metadata["namespace"])

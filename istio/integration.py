@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from mesh.errors import BadInputError
 from mesh.topology import ServiceName
 
 Mode = Literal["dynamicCluster", "bootstrap", "googleGrpc", "native"]
@@ -55,6 +56,15 @@ class Integration:
     initial_fetch_timeout_s: int = 30
     """How long a fresh proxy waits for us. Istio's own 0 (for ever) would keep a pod from starting while we are down;
     a few seconds would empty a running proxy's cluster that is warmed anew. The watchdog is faster than this."""
+
+
+def check(to: Integration) -> None:
+    """Raise BadInputError, one line, for a setting that is none of the words that are allowed."""
+    words = {"mode": MODES, "transport": ("mtls", "plaintext"), "gateways": ("leave", "steer")}
+    for name, allowed in words.items():
+        found = getattr(to, name)
+        if found not in allowed:
+            raise BadInputError(f"istio.{name}", found, " | ".join(allowed))
 
 
 @dataclass(frozen=True, slots=True)

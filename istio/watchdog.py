@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from istio.apply import ObjectStore, Outcome, remove_all
 from istio.difference import Ref
-from istio.errors import IstioError
+from istio.errors import IstioError, NotPermittedError
 from istio.events import EventStore, service_event, tell
 from istio.integration import Integration
 from istio.kinds import DESTINATION_RULES, ENDPOINT_SLICES, ENVOY_FILTERS, VIRTUAL_SERVICES
@@ -24,8 +24,8 @@ from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)
 
-REMOVED = (ENVOY_FILTERS, DESTINATION_RULES, VIRTUAL_SERVICES)
-"""Also those of the mode ``native``: their weights would go stale, and lead to nodes that have no endpoint any more."""
+NATIVE = (DESTINATION_RULES, VIRTUAL_SERVICES)
+"""Of the mode ``native``: their weights would go stale, and lead to nodes that have no endpoint any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,8 @@ class Watchdog:
             )
             if not self._vigil.observe(ready_replicas(slices), now_s=self._now_s()):
                 return Outcome()
-            outcome = await remove_all(self._store, self._to, kinds=REMOVED)
+            outcome = await remove_all(self._store, self._to, kinds=(ENVOY_FILTERS,))
+            await self._remove_native(outcome)
         except IstioError as error:
             log.warning("the API does not answer, nothing is known of the control plane: %s", error)
             self._vigil.observe(None, now_s=self._now_s())
@@ -115,6 +116,13 @@ class Watchdog:
             log.error("no replica of the control plane is ready for %.0f s: %s", self._settings.limit_s, _list(outcome))
         await self._tell(outcome)
         return outcome
+
+    async def _remove_native(self, outcome: Outcome) -> None:
+        """Take back what the mode ``native`` has made; who does not use it need not grant the right to."""
+        try:
+            outcome.deleted += (await remove_all(self._store, self._to, kinds=NATIVE)).deleted
+        except NotPermittedError as error:
+            log.debug("objects of the mode native are not looked for: %s", error)
 
     async def _tell(self, outcome: Outcome) -> None:
         message = (

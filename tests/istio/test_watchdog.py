@@ -144,3 +144,15 @@ def test_what_is_unknown_starts_the_count_anew() -> None:
         False,
         True,
     ]
+
+
+async def test_it_needs_no_right_to_the_rules_of_mode_native(
+    api: ApiServer, watchdog: Watchdog, clock: FakeClock
+) -> None:
+    """Nor to write Events: what counts is that the EnvoyFilters go."""
+    api.faults.forbidden |= {("list", "destinationrules"), ("list", "virtualservices"), ("create", "events")}
+    await watchdog.look()
+    await clock.advance(10.0)
+    await watchdog.look()
+
+    assert filters(api) == 0
