@@ -19,7 +19,7 @@ from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
-from askew.mesh_source import MeshFileSource
+from askew.mesh_source import MeshFileSource, Source
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -45,12 +45,14 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve --mesh``: the mesh file in, shares over xDS out."""
 
-    def __init__(self, mesh_file: str, settings: ServeSettings) -> None:
+    def __init__(self, mesh_file: str, settings: ServeSettings, *, source: Source | None = None) -> None:
         self.settings = settings
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
-        self.source = MeshFileSource(mesh_file, poll_s=settings.source.poll_s, on_change=self._mesh_changed)
-        self.source.on_error = self.metrics.source_errors.labels("mesh-file").inc
+        poll_s = settings.source.poll_s
+        self.source: Source = source or MeshFileSource(mesh_file, poll_s=poll_s, on_change=self._mesh_changed)
+        self.source.on_change = self._mesh_changed
+        self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
         self.topology = Topology()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.configs = ClientConfigs(self.topology, self.plan)
@@ -88,7 +90,7 @@ class ControlPlane:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
                 if self.xds.certificates is not None:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
-                parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
+                parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)

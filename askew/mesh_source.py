@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from askew.cli.input_file import parse_file
 from askew.errors import CommandError
@@ -31,11 +32,24 @@ class SourceStatus:
     error: str = ""
 
 
+class Source(Protocol):
+    """Where the topology comes from: ``load`` once, ``run`` until cancelled, ``on_change`` for each new one."""
+
+    topology: Topology | None
+    status: SourceStatus
+    on_change: Callable[[Topology], None]
+    on_error: Callable[[], None]
+
+    def load(self) -> Topology: ...
+
+    async def run(self) -> None: ...
+
+
 class MeshFileSource:
     """Hands a new topology to ``on_change`` whenever the file says another one; a bad file is refused and reported."""
 
     def __init__(self, file: str, *, poll_s: float, on_change: Callable[[Topology], None]) -> None:
-        self._file, self._poll_s, self._on_change = file, poll_s, on_change
+        self._file, self._poll_s, self.on_change = file, poll_s, on_change
         self._seen: Fingerprint = None
         self.topology: Topology | None = None
         self.status = SourceStatus("mesh-file", file)
@@ -72,7 +86,7 @@ class MeshFileSource:
         self._accept(topology)
         if changed:
             log.info("mesh file read again: %d services", len(topology.services))
-            self._on_change(topology)
+            self.on_change(topology)
 
     def _accept(self, topology: Topology) -> None:
         if topology != self.topology:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from istio.cluster import Cluster
+from istio.destination_rules import RuleIndex, least_request_clusters
 from istio.difference import KubeObject
 from istio.envoy_filters import render
 from istio.integration import Integration, SteeredService
@@ -41,6 +43,21 @@ def wanted_objects(
         found = render(to, steered, client_namespaces=sorted(clients))
     for service in native:
         found += render_native(topology, plan, service, cluster_domain=to.cluster_domain)
+    return found
+
+
+def least_request(
+    cluster: Cluster, services: Iterable[ServiceName], *, cluster_domain: str
+) -> dict[ServiceName, tuple[str, ...]]:
+    """Return those of ``services`` with a DestinationRule that has another policy, and their clusters without one."""
+    rules = RuleIndex(cluster.destination_rules.values(), cluster_domain)
+    found = {}
+    for name in services:
+        short, _, namespace = name.rpartition(".")
+        service = cluster.services.get((namespace, short))
+        clusters = None if service is None else least_request_clusters(service, rules.of(service), cluster_domain)
+        if clusters is not None:
+            found[name] = clusters
     return found
 
 

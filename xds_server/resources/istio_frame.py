@@ -23,14 +23,15 @@ TRANSPORT_SOCKET_MATCH, ISTIO = "envoy.transport_socket_match", "istio"
 class IstioFrame:
     """The endpoints of one port and subset of a Service; made once for all clients of a topology.
 
-    Endpoints are grouped by region and zone, in the order of those and of their names.
+    Endpoints are grouped by region, zone and subzone, in the order of those and of their names.
     """
 
     def __init__(self, topology: Topology, containers: Sequence[Container], port: int, facts: IstioFacts) -> None:
         nodes = topology.node_by_name
 
-        def place(container: Container) -> tuple[str, str]:
-            return nodes[container.node].region, nodes[container.node].zone
+        def place(container: Container) -> tuple[str, str, str]:
+            node = nodes[container.node]
+            return node.region, node.zone, node.subzone
 
         ordered = sorted(containers, key=lambda container: (*place(container), container.name))
         self.containers = ordered
@@ -49,25 +50,25 @@ class IstioFrame:
         """
         used = [weight for weight in weights if weight]
         parts = [text_field(_CLA_CLUSTER_NAME, cluster)]
-        parts += self._groups([(p, weight) for p, weight in enumerate(weights) if weight], priority=0, sub_zone="")
+        parts += self._groups([(p, weight) for p, weight in enumerate(weights) if weight], priority=0)
         if standbys:
             # A lone priority must be 0 ("priorities without a gap").
-            parts += self._groups([(p, 1) for p in sorted(standbys)], priority=int(bool(used)), sub_zone=STANDBY)
+            parts += self._groups([(p, 1) for p in sorted(standbys)], priority=int(bool(used)), mark=f"/{STANDBY}")
         counted = used or [1] * len(standbys)
         if not counted:
             return b"".join(parts), Load(0, 0, 0, 0)
         return b"".join(parts), Load(len(counted), min(counted), max(counted), sum(counted))
 
-    def _groups(self, chosen: list[tuple[int, int]], *, priority: int, sub_zone: str) -> list[bytes]:
+    def _groups(self, chosen: list[tuple[int, int]], *, priority: int, mark: str = "") -> list[bytes]:
         found = []
-        for (region, zone), members in groupby(chosen, key=lambda one: self._places[one[0]]):
+        for (region, zone, subzone), members in groupby(chosen, key=lambda one: self._places[one[0]]):
             listed = list(members)
             endpoints = [
                 field(_GROUP_LB_ENDPOINTS, self._bodies[p] + wrapped_number_field(_LB_ENDPOINT_WEIGHT, weight))
                 for p, weight in listed
             ]
             total = wrapped_number_field(_GROUP_WEIGHT, sum(weight for _, weight in listed))
-            body = locality_bytes(region, zone, sub_zone) + b"".join(endpoints) + total
+            body = locality_bytes(region, zone, subzone + mark) + b"".join(endpoints) + total
             found.append(field(_CLA_ENDPOINTS, body + number_field(_GROUP_PRIORITY, priority)))
         return found
 

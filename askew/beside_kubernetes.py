@@ -1,0 +1,72 @@
+"""The composition root of ``askew serve --kubernetes``: read it from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from askew.control_plane import ControlPlane
+from askew.errors import CommandError
+from askew.guard import guarded
+from askew.kubernetes_source import KubernetesSource
+from askew.settings import ServeSettings
+from istio.client import connect
+from istio.errors import CannotConnectError
+from istio.integration import Integration
+from istio.service_piece import TopologySettings
+from istio.steering import Desired, Steering
+from istio.wanted import least_request, wanted_objects
+from mesh.errors import one_line
+
+log = logging.getLogger(__name__)
+
+
+class BesideKubernetes:
+    """One replica: watches a cluster, serves its sidecars, and keeps our objects in it."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.plane: ControlPlane | None = None
+
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
+
+        The xDS port opens when the whole cluster has been seen, so that no sidecar is told that it has no endpoints;
+        nothing is written to the cluster before it is open.
+        """
+        settings = self.settings
+        try:
+            client = await connect(settings.kubernetes)
+        except CannotConnectError as error:
+            raise CommandError(one_line(str(error))) from error
+        async with client:
+            look = TopologySettings(
+                cluster_domain=settings.istio.cluster_domain, root_namespace=settings.istio.root_namespace
+            )
+            source = KubernetesSource(client, settings.kubernetes, look)
+            try:
+                await source.start()
+                plane = self.plane = ControlPlane("", settings, source=source)
+                steering = Steering(client, settings.istio, lambda: desired(plane, source, settings.istio))
+                source.on_seen = steering.note_change
+                async with asyncio.TaskGroup() as parts:
+                    is_open = asyncio.Event()
+                    parts.create_task(plane.run(on_ready=is_open.set), name="control-plane")
+                    await is_open.wait()
+                    parts.create_task(guarded("steering", steering.run()), name="steering")
+                    on_ready()
+            finally:
+                await source.stop()
+
+
+def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> Desired:
+    """Return what the cluster should hold of ours, by what was seen and planned last."""
+    topology = source.seen.topology
+    managed = [service.name for service in topology.services if service.policy.managed]
+    others = least_request(source.cluster, managed, cluster_domain=to.cluster_domain)
+    refused = {name: [str(one) for one in found if one.refuses] for name, found in source.seen.findings.items()}
+    return Desired(
+        wanted_objects(to, topology, plane.plan, least_request=others),
+        {name: "; ".join(found) for name, found in refused.items() if found},
+    )
