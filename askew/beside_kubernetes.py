@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
@@ -12,12 +12,14 @@ from askew.guard import guarded
 from askew.kubernetes_source import KubernetesSource
 from askew.settings import ServeSettings
 from istio.client import connect
+from istio.cluster import Cluster
 from istio.errors import CannotConnectError
 from istio.integration import Integration
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.wanted import least_request, wanted_objects
 from mesh.errors import one_line
+from mesh.topology import ServiceName, Topology
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +43,7 @@ class BesideKubernetes:
         except CannotConnectError as error:
             raise CommandError(one_line(str(error))) from error
         async with client:
-            look = TopologySettings(
-                cluster_domain=settings.istio.cluster_domain, root_namespace=settings.istio.root_namespace
-            )
-            source = KubernetesSource(client, settings.kubernetes, look)
+            source = KubernetesSource(client, settings.kubernetes, topology_settings(settings.istio))
             try:
                 await source.start()
                 plane = self.plane = ControlPlane("", settings, source=source)
@@ -60,11 +59,23 @@ class BesideKubernetes:
                 await source.stop()
 
 
+def topology_settings(to: Integration) -> TopologySettings:
+    """Return how a cluster is to be looked at."""
+    return TopologySettings(cluster_domain=to.cluster_domain, root_namespace=to.root_namespace)
+
+
+def others_than_least_request(
+    cluster: Cluster, topology: Topology, to: Integration
+) -> Mapping[ServiceName, tuple[str, ...]]:
+    """Return the managed Services of which not all clusters are balanced by LEAST_REQUEST, with those that are."""
+    managed = [service.name for service in topology.services if service.policy.managed]
+    return least_request(cluster, managed, cluster_domain=to.cluster_domain)
+
+
 def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> Desired:
     """Return what the cluster should hold of ours, by what was seen and planned last."""
     topology = source.seen.topology
-    managed = [service.name for service in topology.services if service.policy.managed]
-    others = least_request(source.cluster, managed, cluster_domain=to.cluster_domain)
+    others = others_than_least_request(source.cluster, topology, to)
     refused = {name: [str(one) for one in found if one.refuses] for name, found in source.seen.findings.items()}
     return Desired(
         wanted_objects(to, topology, plane.plan, least_request=others),

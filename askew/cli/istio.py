@@ -10,14 +10,21 @@ from typing import Any
 
 import yaml
 
+from askew.beside_kubernetes import others_than_least_request, topology_settings
 from askew.cli.input_file import parse_file
 from askew.cli.kubernetes_session import add_config, session, settings_of
 from askew.control_loop import Memory, tick
 from askew.errors import CommandError
 from askew.settings import ServeSettings
 from istio.apply import ALL_KINDS, find_ours, remove_all
+from istio.client import KubernetesClient
+from istio.cluster import Cluster
 from istio.difference import ref_of
+from istio.errors import NoSuchObjectError
 from istio.integration import MODES, Integration
+from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
+from istio.pruning import key_of, prune
+from istio.topology import topology_of
 from istio.wanted import wanted_objects
 from mesh.mesh_file import parse_mesh_file
 from mesh.telemetry import Telemetry
@@ -28,7 +35,9 @@ HELP = "print the Istio objects that would be applied, or take them back"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="what", metavar="WHAT", required=True)
     render = commands.add_parser("render", help="print the objects (YAML) for the Services of a mesh")
-    render.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file (YAML or JSON)")
+    source = render.add_mutually_exclusive_group(required=True)
+    source.add_argument("--mesh", metavar="FILE", help="the mesh file (YAML or JSON)")
+    source.add_argument("--kubernetes", action="store_true", help="the cluster that kubernetes.* names")
     render.add_argument("--mode", choices=MODES, help="instead of istio.mode")
     add_config(render)
     remove = commands.add_parser("remove", help="take every object of ours out of the cluster")
@@ -40,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     if args.what == "render":
         to = settings.istio if args.mode is None else replace(settings.istio, mode=args.mode)
-        sys.stdout.write(as_yaml(_of_mesh(args.mesh, to)))
+        objects = asyncio.run(_of_cluster(settings, to)) if args.kubernetes else _of_mesh(args.mesh, to)
+        sys.stdout.write(as_yaml(objects))
         return 0
     return asyncio.run(_remove(settings, dry_run=args.dry_run))
 
@@ -55,6 +65,32 @@ def _of_mesh(file: str, to: Integration) -> list[dict[str, Any]]:
     topology = parse_file(file, parse_mesh_file)
     _, _, plan = tick(Memory(), topology, Telemetry())
     return wanted_objects(to, topology, plan)
+
+
+async def _of_cluster(settings: ServeSettings, to: Integration) -> list[dict[str, Any]]:
+    """List the cluster once; say on standard error which Services are refused, and why."""
+    cluster = Cluster()
+    async with session(settings) as client:
+        for kind in (*CORE_KINDS, *ISTIO_KINDS):
+            await _list_into(cluster, client, kind)
+    seen = topology_of(cluster, topology_settings(to))
+    for service, found in seen.findings.items():
+        for one in found:
+            print(f"{service}: {one}", file=sys.stderr)
+    _, _, plan = tick(Memory(), seen.topology, Telemetry())
+    return wanted_objects(to, seen.topology, plan, least_request=others_than_least_request(cluster, seen.topology, to))
+
+
+async def _list_into(cluster: Cluster, client: KubernetesClient, kind: Kind) -> None:
+    try:
+        bodies = await client.list(kind)
+    except NoSuchObjectError as error:
+        if not error.kind_is_absent:
+            raise
+        cluster.set_absent(kind, absent=True)
+        return
+    for body in bodies:
+        cluster.put(kind, key_of(body), prune(kind, body))
 
 
 async def _remove(settings: ServeSettings, *, dry_run: bool) -> int:

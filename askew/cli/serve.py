@@ -10,11 +10,13 @@ import signal
 from contextlib import suppress
 from dataclasses import replace
 
+from askew.beside_kubernetes import BesideKubernetes
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.settings import ServeSettings, compose
+from istio import integration
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.errors import BadSettingsError
@@ -25,7 +27,9 @@ WHOLE_STOP_S = 4.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file (YAML or JSON), hot-reloaded")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--mesh", metavar="FILE", help="the mesh file (YAML or JSON), hot-reloaded")
+    source.add_argument("--kubernetes", action="store_true", help="the cluster that kubernetes.* names, beside Istio")
     parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, help="xDS over gRPC (127.0.0.1:18000)")
     parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18080)")
@@ -35,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = _settings(args)
     if args.check:
-        parse_file(args.mesh, parse_mesh_file)
+        if args.mesh is not None:
+            parse_file(args.mesh, parse_mesh_file)
         return 0
     try:
         asyncio.run(_serve(args.mesh, settings))
@@ -56,16 +61,18 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
     try:
         check(settings.xds)
-    except BadSettingsError as error:
+        integration.check(settings.istio)
+    except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
     return settings
 
 
-async def _serve(mesh_file: str, settings: ServeSettings) -> None:
-    """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
+async def _serve(mesh_file: str | None, settings: ServeSettings) -> None:
+    """Run the control plane, of a cluster where there is no file, until SIGTERM or SIGINT; then it stops in time."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
-    plane = asyncio.create_task(ControlPlane(mesh_file, settings).run(), name="control-plane")
+    root = BesideKubernetes(settings) if mesh_file is None else ControlPlane(mesh_file, settings)
+    plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, plane.cancel)

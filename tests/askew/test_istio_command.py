@@ -20,6 +20,7 @@ from istio.integration import Integration, SteeredService
 from istio.settings import KubernetesSettings
 from mesh.topology import ServiceName
 from tests.fakes.api_server import ApiServer
+from tests.istio import cluster_objects as objects
 from tests.real.sidecar_mesh import until
 
 MESH = """
@@ -139,3 +140,41 @@ async def test_the_watchdog_watches_until_it_is_told_to_stop(api: ApiServer) -> 
 
     assert watchdog.returncode == 0
     assert b"no replica of the control plane is ready" in errors
+
+
+async def test_render_of_a_cluster(api: ApiServer, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is annotated there; a Service that is refused is told of on standard error."""
+    api.put(objects.node("n1"))
+    api.put(objects.pod("shop-1", ip="10.0.0.5", labels={"app": "shop"}))
+    api.put(objects.service("shop", routing="local-first"))
+    api.put(objects.endpoint_slice(objects.endpoint("10.0.0.5", "shop-1"), of="shop"))
+    api.put(objects.service("naked", routing="local-first", spec={"clusterIP": "None"}))
+    assert await asyncio.to_thread(main, ["istio", "render", "--kubernetes"]) == 0
+    said = capsys.readouterr()
+
+    assert [one["metadata"]["name"] for one in yaml.safe_load_all(said.out)] == [
+        "askew-xds-cluster",
+        "askew.default.shop",
+    ]
+    assert said.err.startswith("naked.default: headless: ")
+
+
+async def test_serve_beside_kubernetes_applies_and_stops_in_time(api: ApiServer) -> None:
+    """As a process: an annotated Service gets its filter; SIGTERM ends it with 0, and what it wrote stays."""
+    api.put(objects.node("n1"))
+    api.put(objects.pod("shop-1", ip="10.0.0.5", labels={"app": "shop"}))
+    api.put(objects.service("cart", routing="local-first"))
+    api.put(objects.endpoint_slice(objects.endpoint("10.0.0.5", "shop-1"), of="cart"))
+    arguments = ("serve", "--kubernetes", "--xds", "127.0.0.1:0", "--http", "127.0.0.1:0")
+    serving = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "askew", *arguments, stderr=asyncio.subprocess.DEVNULL
+    )
+    wanted = ["askew-xds-cluster", "askew.default.cart"]
+    try:
+        await until(lambda: sorted(one["metadata"]["name"] for one in api.all_of("EnvoyFilter")) == wanted)
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        await serving.wait()
+
+    assert serving.returncode == 0
+    assert len(api.all_of("EnvoyFilter")) == 2
