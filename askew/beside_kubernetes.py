@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 
 from askew.control_plane import ControlPlane
-from askew.errors import CommandError
 from askew.guard import guarded
 from askew.kubernetes_source import KubernetesSource
 from askew.settings import ServeSettings
-from istio.client import connect
 from istio.cluster import Cluster
-from istio.errors import CannotConnectError
 from istio.integration import Integration
-from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.wanted import least_request, wanted_objects
-from mesh.errors import one_line
 from mesh.topology import ServiceName, Topology
-
-log = logging.getLogger(__name__)
 
 
 class BesideKubernetes:
@@ -38,30 +30,17 @@ class BesideKubernetes:
         nothing is written to the cluster before it is open.
         """
         settings = self.settings
-        try:
-            client = await connect(settings.kubernetes)
-        except CannotConnectError as error:
-            raise CommandError(one_line(str(error))) from error
-        async with client:
-            source = KubernetesSource(client, settings.kubernetes, topology_settings(settings.istio))
-            try:
-                await source.start()
-                plane = self.plane = ControlPlane("", settings, source=source)
-                steering = Steering(client, settings.istio, lambda: desired(plane, source, settings.istio))
-                source.on_seen = steering.note_change
-                async with asyncio.TaskGroup() as parts:
-                    is_open = asyncio.Event()
-                    parts.create_task(plane.run(on_ready=is_open.set), name="control-plane")
-                    await is_open.wait()
-                    parts.create_task(guarded("steering", steering.run()), name="steering")
-                    on_ready()
-            finally:
-                await source.stop()
-
-
-def topology_settings(to: Integration) -> TopologySettings:
-    """Return how a cluster is to be looked at."""
-    return TopologySettings(cluster_domain=to.cluster_domain, root_namespace=to.root_namespace)
+        source = KubernetesSource(settings.kubernetes)
+        plane = self.plane = ControlPlane(source, settings)
+        async with asyncio.TaskGroup() as parts:
+            is_open = asyncio.Event()
+            parts.create_task(plane.run(on_ready=is_open.set), name="control-plane")
+            await is_open.wait()
+            assert source.client is not None
+            steering = Steering(source.client, settings.istio, lambda: desired(plane, source, settings.istio))
+            source.on_seen = steering.note_change
+            parts.create_task(guarded("steering", steering.run()), name="steering")
+            on_ready()
 
 
 def others_than_least_request(
@@ -74,9 +53,9 @@ def others_than_least_request(
 
 def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> Desired:
     """Return what the cluster should hold of ours, by what was seen and planned last."""
-    topology = source.seen.topology
+    topology = source.topology or Topology()
     others = others_than_least_request(source.cluster, topology, to)
-    refused = {name: [str(one) for one in found if one.refuses] for name, found in source.seen.findings.items()}
+    refused = {name: [str(one) for one in found if one.refuses] for name, found in source.findings.items()}
     return Desired(
         wanted_objects(to, topology, plane.plan, least_request=others),
         {name: "; ".join(found) for name, found in refused.items() if found},

@@ -79,10 +79,10 @@ class Container:
     app_ports: Mapping[int, int] = field(default_factory=dict)
     capacity: float = 1.0
     outbound_port: int = 15001
-    outbound_address: str = ""
     is_client: bool = True
     best_effort: bool = False
     proxy: str = ""
+    outbound_address: str = ""
 
     @property
     def listens_on(self) -> str:

@@ -7,10 +7,11 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
-from askew.beside_kubernetes import BesideKubernetes
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
@@ -29,7 +30,7 @@ WHOLE_STOP_S = 4.5
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--mesh", metavar="FILE", help="the mesh file (YAML or JSON), hot-reloaded")
-    source.add_argument("--kubernetes", action="store_true", help="the cluster that kubernetes.* names, beside Istio")
+    source.add_argument("--kubernetes", action="store_true", help="the cluster of this pod, or of a kubeconfig")
     parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, help="xDS over gRPC (127.0.0.1:18000)")
     parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18080)")
@@ -68,13 +69,20 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
 
 
 async def _serve(mesh_file: str | None, settings: ServeSettings) -> None:
-    """Run the control plane, of a cluster where there is no file, until SIGTERM or SIGINT; then it stops in time."""
+    """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
-    root = BesideKubernetes(settings) if mesh_file is None else ControlPlane(mesh_file, settings)
-    plane = asyncio.create_task(root.run(), name="control-plane")
+    running = _beside_kubernetes(settings) if mesh_file is None else ControlPlane(mesh_file, settings).run()
+    plane = asyncio.create_task(running, name="control-plane")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, plane.cancel)
     with suppress(asyncio.CancelledError):
         await plane
+
+
+def _beside_kubernetes(settings: ServeSettings) -> Coroutine[Any, Any, None]:
+    # The client library takes half a second to load, which a mesh file need not pay for.
+    from askew.beside_kubernetes import BesideKubernetes
+
+    return BesideKubernetes(settings).run()
