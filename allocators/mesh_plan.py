@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +22,9 @@ class PlanMemory:
 
     plan: Plan = field(default_factory=Plan)
     standing: Mapping[ServicePort, Standing] = field(default_factory=dict)
+
+
+Planner = Callable[[Topology, Picture, PlanMemory], tuple[Plan, PlanMemory]]
 
 
 def plan_mesh(topology: Topology, picture: Picture, memory: PlanMemory) -> tuple[Plan, PlanMemory]:

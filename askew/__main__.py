@@ -40,7 +40,7 @@ SUMMARIES = {
     "istio": "print the Istio objects that would be applied, or take them back",
     "watchdog": "take our EnvoyFilters back when no control plane is ready",
     "enforcer": "apply, show or take back actions on this node",
-    "lab": "a whole mesh on this machine: demo, up",
+    "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from allocators.mesh_plan import PlanMemory, plan_mesh
+from allocators.mesh_plan import PlanMemory, Planner, plan_mesh
 from estimators.client_rates import KnownRates, client_rates
 from estimators.endpoint_loads import EndpointCounts, endpoint_loads
 from estimators.live_links import live_links
@@ -30,7 +30,7 @@ class Memory:
 
 
 def tick(
-    memory: Memory, topology: Topology, telemetry: Telemetry, *, tick_s: float = TICK_S
+    memory: Memory, topology: Topology, telemetry: Telemetry, *, tick_s: float = TICK_S, planner: Planner = plan_mesh
 ) -> tuple[Memory, Picture, Plan]:
     """Return what to remember, what is, and what should be. ``tick_s`` is the loop's interval; ages count in it."""
     containers, now_s = topology.container_by_name, telemetry.time_s
@@ -54,5 +54,5 @@ def tick(
         endpoint_loads=loads.loads,
         unsteered=loads.unsteered,
     )
-    plan, plan_memory = plan_mesh(topology, picture, memory.plan)
+    plan, plan_memory = planner(topology, picture, memory.plan)
     return Memory(plan_memory, requests, sidecars, endpoints, known_rates), picture, plan

@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from allocators.mesh_plan import Planner, plan_mesh
 from askew import debug_pages
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
@@ -45,8 +46,8 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh: str | TopologySource, settings: ServeSettings) -> None:
-        self.settings = settings
+    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+        self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
         self.source: TopologySource = (
@@ -121,7 +122,9 @@ class ControlPlane:
         topology = self.source.topology or self.topology
         self.telemetry = self.collector.drain()
         tick_s = self.settings.loop.tick_s
-        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry, tick_s=tick_s)
+        self.memory, self.picture, plan = tick(
+            self.memory, topology, self.telemetry, tick_s=tick_s, planner=self._planner
+        )
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
         self._apply(topology, plan)
         self.metrics.show(self.picture, plan)
