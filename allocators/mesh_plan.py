@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -24,6 +25,19 @@ class PlanMemory:
 
     plan: Plan = field(default_factory=Plan)
     standing: Mapping[ServicePort, Standing] = field(default_factory=dict)
+
+
+class Planner(Protocol):
+    """What makes a plan of a picture: ``plan_mesh``, or what somebody wants to compare it with."""
+
+    def __call__(
+        self,
+        topology: Topology,
+        picture: Picture,
+        memory: PlanMemory,
+        *,
+        chosen: Mapping[ServicePort, ChosenTargets] = NOTHING_CHOSEN,
+    ) -> tuple[Plan, PlanMemory]: ...
 
 
 def plan_mesh(

@@ -24,6 +24,8 @@ BUILT_IN = {
     "plan": "askew.cli.plan",
     "explain": "askew.cli.explain",
     "top": "askew.cli.top",
+    "istio": "askew.cli.istio",
+    "watchdog": "askew.cli.watchdog",
 }
 SUMMARIES = {
     "serve": "run the control plane",
@@ -35,8 +37,10 @@ SUMMARIES = {
     "explain": "why a client sends what it sends to a service, or to one endpoint of it",
     "top": "services by the requests that leave their node",
     "estimate": "estimate link traffic or flows from counters in a file",
+    "istio": "print the Istio objects that would be applied, or take them back",
+    "watchdog": "take our EnvoyFilters back when no control plane is ready",
     "enforcer": "apply, show or take back actions on this node",
-    "lab": "a whole mesh on this machine: demo, up",
+    "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from allocators.mesh_plan import PlanMemory, plan_mesh
+from allocators.mesh_plan import PlanMemory, Planner, plan_mesh
 from allocators.mesh_targets import Learnt, decide_mesh_targets
 from allocators.target_view import TargetMemory
 from estimators.client_rates import KnownRates, client_rates
@@ -41,7 +41,7 @@ class Memory:
 
 
 def tick(
-    memory: Memory, topology: Topology, telemetry: Telemetry, *, tick_s: float = TICK_S
+    memory: Memory, topology: Topology, telemetry: Telemetry, *, tick_s: float = TICK_S, planner: Planner = plan_mesh
 ) -> tuple[Memory, Picture, Plan]:
     """Return what to remember, what is, and what should be. ``tick_s`` is the loop's interval; ages count in it."""
     containers, now_s = topology.container_by_name, telemetry.time_s
@@ -80,7 +80,7 @@ def tick(
         now_s=now_s,
         interval_of=lambda name: source_interval_s(sidecars, topology.service_by_name[name].containers, tick_s=tick_s),
     )
-    plan, plan_memory = plan_mesh(topology, picture, memory.plan, chosen=targets.chosen)
+    plan, plan_memory = planner(topology, picture, memory.plan, chosen=targets.chosen)
     survives = Memory(
         plan=plan_memory,
         requests=requests,

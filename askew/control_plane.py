@@ -11,6 +11,7 @@ from contextlib import suppress
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from allocators.mesh_plan import Planner, plan_mesh
 from askew import debug_pages, performance_page
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
@@ -21,6 +22,8 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.replication.replicas import Replicas
+from askew.replication.wire import Decided
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -46,8 +49,8 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh: str | TopologySource, settings: ServeSettings) -> None:
-        self.settings = settings
+    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+        self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
         self.source: TopologySource = (
@@ -70,6 +73,7 @@ class ControlPlane:
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
+        self.replicas: Replicas | None = None
         self.ready = False
         self.http_port = 0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
@@ -125,12 +129,39 @@ class ControlPlane:
         started_s = time.perf_counter()
         topology = self.source.topology or self.topology
         self.telemetry = self.collector.drain()
+        replicas = self.replicas
+        if replicas is not None and not replicas.leads:
+            replicas.report(self.telemetry)
+            self._stand_by(topology)
+            return
+        if replicas is not None:
+            self.telemetry = replicas.merged(self.telemetry)
         tick_s = self.settings.loop.tick_s
-        self.memory, self.picture, plan = tick(self.memory, topology, self.telemetry, tick_s=tick_s)
+        self.memory, self.picture, plan = tick(
+            self.memory, topology, self.telemetry, tick_s=tick_s, planner=self._planner
+        )
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
         self._apply(topology, plan)
+        if replicas is not None:
+            replicas.publish(plan=plan, picture=self.picture, memory=self.memory)
         self.metrics.show(self.picture, plan)
         self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
+
+    def _stand_by(self, topology: Topology) -> None:
+        """Serve what the leader decided; before a first word of one, the plan that holds without telemetry."""
+        plan = self.plan
+        if self.replicas is not None and not self.replicas.has_followed:
+            silence = Telemetry(time_s=self.telemetry.time_s)
+            _, self.picture, plan = tick(self.memory, topology, silence, tick_s=self.settings.loop.tick_s)
+        self._apply(topology, plan)
+        self.metrics.show(self.picture, plan)
+
+    def _decided(self, decided: Decided) -> None:
+        """Take over a tick of the leader: all of it that our types can hold."""
+        self.memory = decided.memory or self.memory
+        self.picture = decided.picture or self.picture
+        self._apply(self.source.topology or self.topology, decided.plan or self.plan)
+        self.metrics.show(self.picture, self.plan)
 
     def _apply(self, topology: Topology, plan: Plan) -> None:
         changed = plan.generation != self.plan.generation or topology is not self.topology
@@ -175,6 +206,8 @@ class ControlPlane:
         return None if container is None else container.name
 
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+        if proxy.is_istio:
+            return self.configs.istio.snapshot(proxy.workload_id)
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         if container is None:
             return None  # a stranger, or a container that has just gone: it keeps what it has

@@ -38,6 +38,7 @@ class KubernetesSource:
         self._settings, self._timing = settings, timing
         self.on_change: Callable[[Topology], None] = lambda topology: None
         self.on_error: Callable[[], None] = lambda: None
+        self.on_seen: Callable[[], None] = lambda: None  # something was other than before, were it but a refusal
         self.topology: Topology | None = None
         self.findings: Mapping[ServiceName, tuple[Finding, ...]] = {}
         self.cluster = Cluster()
@@ -91,10 +92,12 @@ class KubernetesSource:
             if self._watching.done():
                 return self._watching.result()
             self._changed.clear()
-            topology = self.topology
+            topology, findings = self.topology, self.findings
             self._build()
             if self.topology is not None and self.topology is not topology:
                 self.on_change(self.topology)
+            if self.topology is not topology or self.findings != findings:
+                self.on_seen()
             # A rollout is a stream of events: leave the loop to others between two builds, at most this often.
             await self._timing.sleep(self._settings.build_pause_s)
 

@@ -92,6 +92,13 @@ class LeaderElection:
         """Who holds the lease as far as is known; empty for nobody."""
         return "" if self._observed is None else self._observed.holder
 
+    @property
+    def term(self) -> int:
+        """How often the lease has changed hands, as far as is known: grows with every new leader."""
+        return (
+            0 if self._observed is None else int((self._observed.body.get("spec") or {}).get("leaseTransitions") or 0)
+        )
+
     async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
         """Do a write that only the leader may do, cut off where another may begin.
 

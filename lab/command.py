@@ -9,8 +9,8 @@ from askew.errors import CommandError
 from lab.errors import LabError
 from mesh.errors import BadInputError
 
-HELP = "a whole mesh on this machine: demo, simulate, up"
-SUBCOMMANDS = {"demo": "lab.demo", "simulate": "lab.simulator.command", "up": "lab.up"}
+HELP = "a whole mesh on this machine: bench, demo, simulate, up"
+SUBCOMMANDS = {"bench": "lab.bench", "demo": "lab.demo", "simulate": "lab.simulator.command", "up": "lab.up"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import random
-import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from askew.control_loop import TICK_S
 from lab.application import Application
 from lab.envoy_admin import all_inbound_traffic, count_connections
 from lab.errors import LabError
@@ -33,10 +29,10 @@ from lab.traffic import (
     lower_bound_cross_node_request_share,
     total,
 )
+from lab.under_load import learn, under_load
 
 HELP = "equal shares, then local-first, in a mesh of real Envoys; prints what changed"
 WARM_UP_S = 3.0
-LEARN_S = 20.0
 SETTLE_S = 0.5
 
 
@@ -88,25 +84,15 @@ async def run_demo(settings: DemoSettings, progress: Teller) -> DemoReport:
 
 
 async def _scenario(mesh: LabMesh, settings: DemoSettings, progress: Teller) -> DemoReport:
-    load = mesh.application.load
-    mix = {f"/{operation}": part for operation, part in load.mix.items()}
-    generator = LoadGenerator(
-        mesh.load_sources, authority=load.service, mix=mix, rng=random.Random(f"load {settings.seed}")
-    )
-    sending = asyncio.get_running_loop().create_task(generator.run(), name="load")
-    try:
+    async with under_load(mesh, seed=settings.seed) as generator:
         return await _measure_both(mesh, generator, settings, progress)
-    finally:
-        sending.cancel()
-        with suppress(asyncio.CancelledError):
-            await sending
 
 
 async def _measure_both(
     mesh: LabMesh, generator: LoadGenerator, settings: DemoSettings, progress: Teller
 ) -> DemoReport:
     await progress.wait("warming up", WARM_UP_S)
-    await _learn(mesh, progress)
+    await learn(mesh, progress)
     before, first = await _measure(mesh, generator, progress, name="equal shares", length_s=settings.seconds)
     progress.say("switching to local-first")
     change = generator.open_window("between")
@@ -130,21 +116,6 @@ async def _measure_both(
         memory_bytes=mesh.children.memory_bytes(),
         failures=dict(first.failures + change.failures + second.failures),
     )
-
-
-async def _learn(mesh: LabMesh, progress: Teller) -> None:
-    """Wait until the control plane knows who sends how much; go on without after ``LEARN_S``, and say so.
-
-    The first rates may rest on the moment in which the load began: one tick more, and they do not.
-    """
-    progress.say("learning who sends how much")
-    until_s = time.monotonic() + LEARN_S
-    while unknown := await mesh.unlearnt():
-        if time.monotonic() > until_s:
-            progress.say(f"rates to {', '.join(unknown)} are still unknown: equal ones are assumed")
-            return
-        await asyncio.sleep(0.2)
-    await asyncio.sleep(TICK_S)
 
 
 async def _measure(

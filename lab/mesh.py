@@ -51,6 +51,7 @@ class MeshSettings:
     topology_file: Path
     annotations: Mapping[str, str]
     rates: Rates = "learnt"
+    control_plane: tuple[str, ...] = ("askew", "serve")  # what follows ``python -m``
     cross_node_delay_ms: int = 2
     seed: int = 1
     say: Callable[[str], None] = lambda text: None
@@ -119,6 +120,11 @@ class LabMesh:
         states = [state for proxy in proxies for state in proxy["resources"].values()]
         return len(proxies) == len(self.sidecars) and all(state["sent"] == state["acked"] for state in states)
 
+    async def generation(self) -> int:
+        """Return the generation of the control plane's plan: it grows when sidecars are told something else."""
+        async with self._session.get(f"{self.http_url}/debug/plan") as response:
+            return int((await response.json())["generation"])
+
     async def unlearnt(self) -> list[str]:
         """Return the services that the load reaches and whose clients' rates the control plane still has to assume."""
         async with self._session.get(f"{self.http_url}/debug/allocationz") as response:
@@ -180,7 +186,7 @@ async def _start(mesh: LabMesh, directory: Path, session: aiohttp.ClientSession)
     environment = os.environ | {"PYTHONPATH": str(HOUSE)}
     python = [sys.executable, "-P", "-m"]
     serve = ["--mesh", str(mesh.mesh_file), "--xds", _host_port(mesh.xds_address), "--http", mesh.http_url[7:]]
-    children.start("askew", [*python, "askew", "serve", *serve], environment=environment)
+    children.start("askew", [*python, *settings.control_plane, *serve], environment=environment)
     apps = [str(settings.topology_file), "--block", str(mesh.block.number), "--seed", str(settings.seed)]
     children.start("apps", [*python, "lab.apps", *apps], environment=environment)
     await _while_all_live(children, _until("control plane", lambda: _answers(session, mesh.http_url + "/readyz")))

@@ -77,18 +77,34 @@ def lower_bound_cross_node_request_share(traffic: Traffic, topology: Topology) -
     sends beyond that must leave: sum over h of max(0, R_h - W_h), over all requests. This is the total-variation
     distance of demand and capacity, and no placement-preserving policy with balanced servers does better.
     """
+    whole = sum(amount.requests for amount in traffic.values())
+    return sum(must_leave(traffic, topology).values()) / whole if whole else 0.0
+
+
+def lower_bound_cross_node_byte_share(traffic: Traffic, topology: Topology) -> float:
+    """Return the part of bytes of the requests that have to cross nodes, each as big as the mean of its service.
+
+    A bound where a service's requests are alike from everywhere; where some nodes send bigger ones, about one.
+    """
+    amounts: dict[str, Amount] = defaultdict(Amount)
+    for link, amount in traffic.items():
+        amounts[link.service] += amount
+    whole = sum(amount.bytes for amount in amounts.values())
+    must = must_leave(traffic, topology)
+    leaving = sum(must[name] * amount.bytes / amount.requests for name, amount in amounts.items() if amount.requests)
+    return leaving / whole if whole else 0.0
+
+
+def must_leave(traffic: Traffic, topology: Topology) -> Mapping[str, float]:
+    """Return the requests to each service that have to cross nodes if its servers are balanced by capacity."""
     sent: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     for link, amount in traffic.items():
         sent[link.service][link.client_node] += amount.requests
-    all_requests = sum(sum(by_node.values()) for by_node in sent.values())
-    if not all_requests:
-        return 0.0
-    parts = {str(service.name): _capacity_parts(topology, str(service.name)) for service in topology.services}
-    must_leave = 0.0
+    leaving = {}
     for service, by_node in sent.items():
-        requests = sum(by_node.values())
-        must_leave += sum(max(0.0, count - requests * parts[service].get(node, 0.0)) for node, count in by_node.items())
-    return must_leave / all_requests
+        parts, requests = _capacity_parts(topology, service), sum(by_node.values())
+        leaving[service] = sum(max(0.0, count - requests * parts.get(node, 0.0)) for node, count in by_node.items())
+    return leaving
 
 
 def _capacity_parts(topology: Topology, service: str) -> Mapping[str, float]:

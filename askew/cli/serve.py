@@ -9,17 +9,22 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from allocators.mesh_plan import Planner, plan_mesh
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
-from askew.mesh_source import TopologySource
 from askew.settings import ServeSettings, compose
+from istio import integration
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.errors import BadSettingsError
 from xds_server.settings import check
+
+if TYPE_CHECKING:
+    from askew.beside_kubernetes import BesideKubernetes
 
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
@@ -35,14 +40,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only read the input; exit 0 or 2")
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
+    """Serve until a signal. Another ``planner`` than ours is for comparisons: all else stays the same."""
     settings = _settings(args)
     if args.check:
         if args.mesh is not None:
             parse_file(args.mesh, parse_mesh_file)
         return 0
     try:
-        asyncio.run(_serve(args.mesh, settings))
+        beside = args.mesh is None
+        asyncio.run(_serve(_kubernetes(settings) if beside else ControlPlane(args.mesh, settings, planner=planner)))
     except* CommandError as group:
         raise group.exceptions[0] from None
     return 0
@@ -60,17 +67,17 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
     try:
         check(settings.xds)
-    except BadSettingsError as error:
+        integration.check(settings.istio)
+    except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
     return settings
 
 
-async def _serve(mesh_file: str | None, settings: ServeSettings) -> None:
+async def _serve(root: ControlPlane | BesideKubernetes) -> None:
     """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
-    source = _kubernetes(settings) if mesh_file is None else mesh_file
-    plane = asyncio.create_task(ControlPlane(source, settings).run(), name="control-plane")
+    plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, plane.cancel)
@@ -78,8 +85,8 @@ async def _serve(mesh_file: str | None, settings: ServeSettings) -> None:
         await plane
 
 
-def _kubernetes(settings: ServeSettings) -> TopologySource:
+def _kubernetes(settings: ServeSettings) -> BesideKubernetes:
     # The client library takes half a second to load, which a mesh file need not pay for.
-    from askew.kubernetes_source import KubernetesSource
+    from askew.beside_kubernetes import BesideKubernetes
 
-    return KubernetesSource(settings.kubernetes)
+    return BesideKubernetes(settings)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -18,6 +19,7 @@ from mesh.telemetry import Telemetry
 log = logging.getLogger(__name__)
 SHORTEST_BACK_OFF_S = 0.2
 LONGEST_BACK_OFF_S = 5.0
+Call = grpc.aio.StreamStreamCall[pb.Report, pb.State]
 Dial = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 """Opens a channel to ``HOST:PORT``, and closes it."""
 
@@ -87,12 +89,13 @@ class FollowerSide:
 
     async def _follow(self, address: str) -> None:
         async with self._dial(address) as channel:
-            call = channel.stream_stream(
+            follow: Any = channel.stream_stream(
                 FOLLOW, request_serializer=pb.Report.SerializeToString, response_deserializer=pb.State.FromString
-            )()
+            )
+            call: Call = follow()
             writer = asyncio.create_task(self._write(call), name="report-to-leader")
             try:
-                while (message := await call.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+                while isinstance(message := await call.read(), pb.State):
                     self.follows, self.error = address, ""
                     self._take(message)
                 await _raise_status(call)
@@ -107,7 +110,7 @@ class FollowerSide:
             self.reign = decided.reign
             self._on_decided(decided)
 
-    async def _write(self, call: grpc.aio.StreamStreamCall[pb.Report, pb.State]) -> None:
+    async def _write(self, call: Call) -> None:
         self._news.set()  # a new leader has heard nothing of us
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader says why
             while True:
@@ -117,7 +120,7 @@ class FollowerSide:
                     await call.write(self._report)
 
 
-async def _raise_status(call: grpc.aio.StreamStreamCall[pb.Report, pb.State]) -> None:
+async def _raise_status(call: Call) -> None:
     code = await call.code()
     if code is not grpc.StatusCode.OK:
         raise CodecError(f"{code.name}: {await call.details()}")

@@ -1,7 +1,7 @@
 """Telemetry of several replicas as one. Pure.
 
-A sidecar that has changed its replica is known to two of them for a while. Its samples are cumulative, so they must never be
-added up: the newest of each series counts.
+A sidecar that has changed its replica is known to two of them for a while. Its samples are cumulative, so they must
+never be added up: the newest of each series counts.
 """
 
 from __future__ import annotations
@@ -9,11 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mesh.telemetry import Telemetry
 
-V = TypeVar("V")
+
+class Sample(Protocol):
+    """What is known to have been so at a time."""
+
+    @property
+    def time_s(self) -> float: ...
+
+
+V = TypeVar("V", bound=Sample)
 
 
 def merged(own: Telemetry, others: Sequence[Telemetry]) -> Telemetry:
@@ -37,7 +45,7 @@ def without_records(telemetry: Telemetry) -> Telemetry:
 
 
 def _newest(parts: Iterable[Iterable[V]], key: Callable[[Any], object]) -> tuple[V, ...]:
-    found: dict[object, Any] = {}
+    found: dict[object, V] = {}
     for one in chain.from_iterable(parts):
         known = found.get(key(one))
         if known is None or known.time_s < one.time_s:

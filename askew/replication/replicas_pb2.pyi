@@ -1,18 +1,17 @@
-from collections.abc import Mapping as _Mapping
-from typing import ClassVar as _ClassVar
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from collections.abc import Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Value(_message.Message):
-    __slots__ = ("data", "form")
+    __slots__ = ("form", "data")
     FORM_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     form: str
     data: bytes
-    def __init__(self, form: str | None = ..., data: bytes | None = ...) -> None: ...
+    def __init__(self, form: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Report(_message.Message):
     __slots__ = ("major", "replica", "telemetry")
@@ -22,15 +21,10 @@ class Report(_message.Message):
     major: int
     replica: str
     telemetry: Value
-    def __init__(
-        self,
-        major: int | None = ...,
-        replica: str | None = ...,
-        telemetry: Value | _Mapping | None = ...,
-    ) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("leader", "major", "memory", "picture", "plan", "sequence", "term")
+    __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -45,13 +39,4 @@ class State(_message.Message):
     plan: Value
     picture: Value
     memory: Value
-    def __init__(
-        self,
-        major: int | None = ...,
-        leader: str | None = ...,
-        term: int | None = ...,
-        sequence: int | None = ...,
-        plan: Value | _Mapping | None = ...,
-        picture: Value | _Mapping | None = ...,
-        memory: Value | _Mapping | None = ...,
-    ) -> None: ...
+    def __init__(self, major: _Optional[int] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., plan: _Optional[_Union[Value, _Mapping]] = ..., picture: _Optional[_Union[Value, _Mapping]] = ..., memory: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...

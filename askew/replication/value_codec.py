@@ -17,7 +17,7 @@ import typing
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -40,7 +40,7 @@ _PLAIN: dict[type, tuple[type, ...]] = {
 }
 
 
-def encode(value: object, kind: type[Any]) -> bytes:
+def encode(value: object, kind: Any) -> bytes:
     """Return ``value``, of type ``kind``, as compressed JSON. O(size)."""
     text = json.dumps(_codec(kind)[0](value), separators=(",", ":"))
     return zlib.compress(text.encode(), 1)
@@ -59,15 +59,20 @@ def decode(data: bytes, kind: type[T]) -> T:
         text = unpacker.decompress(data, LARGEST_BYTES)
         if unpacker.unconsumed_tail or not unpacker.eof:
             raise CodecError(f"{kind.__name__}: found {len(data)} bytes that do not end, allowed: one whole value")
-        value: T = _codec(kind)[1](json.loads(text))
+        unpack: Decode = _codec(cast(Any, kind))[1]
+        value: T = unpack(json.loads(text))
     except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CodecError(f"{kind.__name__}: found bytes of another form ({error})") from error
     return value
 
 
-@cache
-def form_of(kind: type[Any]) -> str:
+def form_of(kind: Any) -> str:
     """Return a digest of a type and all types in it: two replicas with the same one read each other's values."""
+    return _form_of(kind)
+
+
+@cache
+def _form_of(kind: Any) -> str:
     seen: dict[str, str] = {}
     _describe(kind, seen)
     text = "\n".join(f"{name}={seen[name]}" for name in sorted(seen))

@@ -90,7 +90,7 @@ def _check_major(major: int) -> None:
         raise CodecError(f"replica: found major version {major}, allowed: {MAJOR}")
 
 
-def _value(value: object, kind: type[Any]) -> pb.Value:
+def _value(value: object, kind: Any) -> pb.Value:
     return pb.Value(form=form_of(kind), data=encode(value, kind))
 
 

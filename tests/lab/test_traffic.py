@@ -13,7 +13,9 @@ from lab.traffic import (
     between,
     cross_node_byte_share,
     cross_node_request_share,
+    lower_bound_cross_node_byte_share,
     lower_bound_cross_node_request_share,
+    must_leave,
     total,
 )
 from mesh.topology import Container, ContainerName, Node, NodeName, Service, ServiceName, Topology
@@ -84,3 +86,20 @@ def test_no_balanced_traffic_beats_the_bound(counts: list[int]) -> None:
     traffic = flows(table)
 
     assert lower_bound_cross_node_request_share(traffic, mesh(served)) <= cross_node_request_share(traffic) + 1e-9
+
+
+def test_the_bound_in_bytes_weighs_each_service_by_the_size_of_its_requests() -> None:
+    """All 100 requests come from n1, all servers stand on n2; a second service stays at home with 3 times the bytes."""
+    here, there = Link("s.default", "n1", "n2"), Link("t.default", "n1", "n1")
+    traffic = {here: Amount(100, 1000), there: Amount(100, 3000)}
+    nodes = mesh({"n2": 1.0})
+    both = Topology(nodes=nodes.nodes, services=(*nodes.services, *mesh({"n1": 1.0}, service="t.default").services))
+
+    assert lower_bound_cross_node_byte_share(traffic, both) == pytest.approx(0.25)
+    assert lower_bound_cross_node_request_share(traffic, both) == pytest.approx(0.5)
+    assert must_leave(traffic, both) == {"s.default": pytest.approx(100.0), "t.default": pytest.approx(0.0)}
+
+
+def test_no_bytes_have_no_bound() -> None:
+    """Nothing divided by nothing is shown as 0."""
+    assert lower_bound_cross_node_byte_share({}, mesh({"n1": 1.0})) == 0.0
