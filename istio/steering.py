@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from istio.apply import Outcome, reconcile
 from istio.difference import KubeObject, Ref, ref_of
 from istio.errors import IstioError
-from istio.events import Reason, service_event, tell
 from istio.integration import Integration
 from istio.native import SHORTEST_INTERVAL_S
+from istio.service_events import Reason, service_event, tell
 from istio.watchdog import Store, steered_services
 from mesh.topology import ServiceName
 

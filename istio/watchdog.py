@@ -17,9 +17,9 @@ from typing import Any, Protocol
 from istio.apply import ObjectStore, Outcome, remove_all
 from istio.difference import Ref
 from istio.errors import IstioError, NotPermittedError
-from istio.events import EventStore, service_event, tell
 from istio.integration import Integration
 from istio.kinds import DESTINATION_RULES, ENDPOINT_SLICES, ENVOY_FILTERS, VIRTUAL_SERVICES
+from istio.service_events import EventStore, service_event, tell
 from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,8 @@
 
 gRPC's Python client insists on a host name in the server's certificate, and Istio's have only a SPIFFE id. So the
 channel speaks plaintext to a Unix socket in a folder that is ours alone, and what comes there goes through a TLS
-connection of Python's own, whose peer is checked by its URI or DNS names. Source: reference of ``ssl``; SPIFFE, "X.509-SVID".
+connection of Python's own, whose peer is checked by its URI or DNS names.
+Source: reference of ``ssl``; SPIFFE, "X.509-SVID".
 """
 
 from __future__ import annotations

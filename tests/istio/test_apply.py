@@ -12,9 +12,9 @@ from istio.apply import ALL_KINDS, reconcile, remove_all
 from istio.client import KubernetesClient, connect
 from istio.envoy_filters import render
 from istio.errors import SourceUnavailableError
-from istio.events import service_event, tell
 from istio.integration import Integration, SteeredService
 from istio.native import render_native
+from istio.service_events import service_event, tell
 from istio.settings import KubernetesSettings
 from mesh.topology import ServiceName
 from tests.fakes.api_server import ApiServer
