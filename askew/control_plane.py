@@ -147,6 +147,10 @@ class ControlPlane:
         self.metrics.show(self.picture, plan)
         self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
 
+    def lead(self) -> None:
+        """Decide at once: a new leader goes on from what the last one remembered."""
+        self._changes.note(urgent=True)
+
     def _stand_by(self, topology: Topology) -> None:
         """Serve what the leader decided; before a first word of one, the plan that holds without telemetry."""
         plan = self.plan
@@ -156,7 +160,7 @@ class ControlPlane:
         self._apply(topology, plan)
         self.metrics.show(self.picture, plan)
 
-    def _decided(self, decided: Decided) -> None:
+    def follow(self, decided: Decided) -> None:
         """Take over a tick of the leader: all of it that our types can hold."""
         self.memory = decided.memory or self.memory
         self.picture = decided.picture or self.picture

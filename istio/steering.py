@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -37,8 +37,15 @@ class Desired:
     unsupported: Mapping[ServiceName, str] = field(default_factory=dict)
 
 
+AsLeader = Callable[[Callable[[], Awaitable[Outcome]]], Awaitable[Outcome]]
+"""Does what only the leader may do, and cuts it off where another may begin; raises IstioError where we do not lead."""
+
+
 class Steering:
-    """``run`` until cancelled; ``note_change`` whenever ``desired()`` may be another."""
+    """``run`` until cancelled; ``note_change`` whenever ``desired()`` may be another.
+
+    ``as_leader`` is given where several replicas run: each keeps what is desired in mind, one writes.
+    """
 
     def __init__(
         self,
@@ -46,10 +53,11 @@ class Steering:
         to: Integration,
         desired: Callable[[], Desired],
         *,
+        as_leader: AsLeader | None = None,
         now_s: Callable[[], float] = time.monotonic,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._to, self._desired = store, to, desired
+        self._store, self._to, self._desired, self._as_leader = store, to, desired, as_leader
         self._now_s, self._wall_s = now_s, wall_s
         self._changed = asyncio.Event()
         self._changed.set()
@@ -69,7 +77,7 @@ class Steering:
                     await self._changed.wait()
             self._changed.clear()
             try:
-                await self.step()
+                await (self.step() if self._as_leader is None else self._as_leader(self.step))
                 wait_s = FIRST_WAIT_S
             except IstioError as error:
                 log.warning("objects in the cluster stay as they are: %s", error)
