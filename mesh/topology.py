@@ -8,6 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Literal, NewType
 
+from mesh.istio_facts import NO_FACTS, IstioFacts
 from mesh.policy import UNMANAGED, Policy
 
 NodeName = NewType("NodeName", str)
@@ -131,12 +132,16 @@ class ClientRate:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole mesh at one moment. ``calls`` is None where the source does not know them: then everyone may call all."""
+    """A whole mesh at one moment. ``calls`` is None where the source does not know them: then everyone may call all.
+
+    ``istio`` is what is known besides where the sidecars are Istio's.
+    """
 
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
     calls: tuple[Call, ...] | None = None
     rates: tuple[ClientRate, ...] = ()
+    istio: IstioFacts = NO_FACTS
 
     @cached_property
     def node_by_name(self) -> Mapping[NodeName, Node]:
