@@ -6,9 +6,10 @@ caller prunes at once what it does not need.
 
 from __future__ import annotations
 
+import builtins
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -89,7 +90,7 @@ class KubernetesClient:
         query |= {"continue": more} if more else {}
         body = await self._call("GET", kind.path(namespace=namespace), query)
         items, metadata = body.get("items"), body.get("metadata")
-        if not isinstance(items, list | type(None)) or not isinstance(metadata, dict):
+        if not (items is None or isinstance(items, builtins.list)) or not isinstance(metadata, dict):
             raise UnreadableAnswerError(f"{kind}: found a {body.get('kind')}, allowed: a list")
         return Page(items or [], metadata.get("resourceVersion", ""), metadata.get("continue", ""))
 
@@ -105,7 +106,7 @@ class KubernetesClient:
 
     async def watch(
         self, kind: Kind, *, resource_version: str, watch_s: float, namespace: str = "", label_selector: str = ""
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Yield what changes after ``resource_version`` until the server ends the watch, after ``watch_s`` at most.
 
         Raises StartOverError where the version is too old. Close it with ``contextlib.aclosing``.
@@ -282,7 +283,7 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 def _event(path: str, line: bytes) -> WatchEvent:
     body = _parsed(path, line)
     kind, found = body.get("type"), body.get("object")
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or (kind != "ERROR" and not isinstance(found.get("metadata"), dict)):
         raise UnreadableAnswerError(f"{path}: found an event without an object")
     if kind == "ERROR":
         raise _failure(path, int(found.get("code") or 500), found)
