@@ -57,3 +57,7 @@ class UnreadableAnswerError(IstioError):
 
 class CannotConnectError(IstioError):
     """There is no usable configuration of a cluster: a person must give one."""
+
+
+class NotLeaderError(IstioError):
+    """Another replica may write now, not this one: do nothing."""
