@@ -20,7 +20,7 @@ from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
-from askew.mesh_source import MeshFileSource
+from askew.mesh_source import MeshFileSource, TopologySource
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -44,14 +44,19 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """``askew serve --mesh``: the mesh file in, shares over xDS out."""
+    """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh_file: str, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+    def __init__(
+        self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh
+    ) -> None:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
-        self.source = MeshFileSource(mesh_file, poll_s=settings.source.poll_s, on_change=self._mesh_changed)
-        self.source.on_error = self.metrics.source_errors.labels("mesh-file").inc
+        self.source: TopologySource = (
+            MeshFileSource(mesh, poll_s=settings.source.poll_s) if isinstance(mesh, str) else mesh
+        )
+        self.source.on_change = self._mesh_changed
+        self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
         self.topology = Topology()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.configs = ClientConfigs(self.topology, self.plan)
@@ -70,8 +75,14 @@ class ControlPlane:
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until cancelled. Raises CommandError for a bad mesh file or a port that is not to be had."""
-        self.source.load()
+        """Serve until cancelled. Raises CommandError for a bad source or a port that is not to be had."""
+        try:
+            await self.source.start()
+            await self._serve(on_ready)
+        finally:
+            await self.source.stop()
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
             await self.xds.start()
@@ -89,7 +100,7 @@ class ControlPlane:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
                 if self.xds.certificates is not None:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
-                parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
+                parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from askew.errors import CommandError
+from istio.settings import KubernetesSettings
 from mesh.document import load_document
 from mesh.errors import BadInputError, one_line, shown
 from xds_server.ingest.settings import IngestSettings
@@ -60,6 +61,7 @@ class ServeSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
 
 
 def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:

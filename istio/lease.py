@@ -36,7 +36,7 @@ class LeaseSettings:
     identity: str
     """Who we are: the pod's name, unique among the replicas."""
     namespace: str = "askew-system"
-    name: str = "askew"
+    name: str = "askew-leader"
     lease_s: int = 15
     """Others wait this long after our last sign of life."""
     renew_deadline_s: float = 10.0

@@ -19,6 +19,8 @@ from mesh.topology import Container, ContainerName, Node, NodeName, Port, Servic
 from mesh.topology import Service as MeshService
 
 TLS_MODE = "security.istio.io/tlsMode"
+LOOPBACK = "127.0.0.1"
+"""Where our own sidecar listens in a pod, which it shares with its app."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +191,7 @@ def _containers(
             is_client=is_home and pod is not None and around.steers(pod),
             best_effort=said.best_effort,
             proxy=at,
+            outbound_address="" if around.has_istio else LOOPBACK,
         )
 
 
@@ -201,10 +204,17 @@ def home_of(cluster: Cluster, pod: Key) -> str:
     return min(((one.cluster_ip == "None", one.name) for one in known), default=(False, ""))[1]
 
 
-def client_of_workload(pod: Pod, service: ServiceName) -> Container:
+def client_of_workload(pod: Pod, service: ServiceName, around: Surroundings) -> Container:
     """Return a pod that serves nobody, as a client."""
     name = name_of((pod.namespace, pod.name))
-    return Container(name=name, service=service, node=NodeName(pod.node), address=pod.addresses[0], proxy=name)
+    return Container(
+        name=name,
+        service=service,
+        node=NodeName(pod.node),
+        address=pod.addresses[0],
+        proxy=name,
+        outbound_address="" if around.has_istio else LOOPBACK,
+    )
 
 
 def _facts(

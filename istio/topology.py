@@ -48,7 +48,7 @@ class TopologyBuilder:
     def __init__(self, cluster: Cluster, settings: TopologySettings) -> None:
         self._cluster, self._settings = cluster, settings
         self._pieces: dict[Key, Piece] = {}
-        self._idle: dict[Key, tuple[Pod, Container]] = {}
+        self._idle: dict[Key, tuple[Pod, Surroundings, Container]] = {}
         self._around: Surroundings | None = None
         self._seen = Seen()
 
@@ -101,16 +101,16 @@ class TopologyBuilder:
         """Return the pods that no Service has as clients, grouped by workload."""
         housed = {one.name for service in services for one in service.containers if one.is_client}
         groups: defaultdict[ServiceName, list[Container]] = defaultdict(list)
-        idle: dict[Key, tuple[Pod, Container]] = {}
+        idle: dict[Key, tuple[Pod, Surroundings, Container]] = {}
         for key, pod in self._cluster.pods.items():
             if not pod.addresses or not pod.node or not around.steers(pod) or name_of(key) in housed:
                 continue
             name = ServiceName(f"workload:{pod.workload}.{pod.namespace}")
             known = self._idle.get(key)
-            if known is None or known[0] is not pod:
-                known = (pod, client_of_workload(pod, name))
+            if known is None or known[0] is not pod or known[1] is not around:
+                known = (pod, around, client_of_workload(pod, name, around))
             idle[key] = known
-            groups[name].append(known[1])
+            groups[name].append(known[2])
         self._idle = idle
         return [
             Service(name=name, containers=tuple(sorted(groups[name], key=lambda one: one.name)))

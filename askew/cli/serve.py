@@ -15,6 +15,7 @@ from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
+from askew.mesh_source import TopologySource
 from askew.settings import ServeSettings, compose
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
@@ -26,7 +27,9 @@ WHOLE_STOP_S = 4.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file (YAML or JSON), hot-reloaded")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--mesh", metavar="FILE", help="the mesh file (YAML or JSON), hot-reloaded")
+    source.add_argument("--kubernetes", action="store_true", help="the cluster of this pod, or of a kubeconfig")
     parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, help="xDS over gRPC (127.0.0.1:18000)")
     parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18080)")
@@ -37,10 +40,12 @@ def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
     """Serve until a signal. Another ``planner`` than ours is for comparisons: all else stays the same."""
     settings = _settings(args)
     if args.check:
-        parse_file(args.mesh, parse_mesh_file)
+        if args.mesh is not None:
+            parse_file(args.mesh, parse_mesh_file)
         return 0
     try:
-        asyncio.run(_serve(ControlPlane(args.mesh, settings, planner=planner)))
+        source = _kubernetes(settings) if args.mesh is None else args.mesh
+        asyncio.run(_serve(ControlPlane(source, settings, planner=planner)))
     except* CommandError as group:
         raise group.exceptions[0] from None
     return 0
@@ -73,3 +78,10 @@ async def _serve(control_plane: ControlPlane) -> None:
         loop.add_signal_handler(number, plane.cancel)
     with suppress(asyncio.CancelledError):
         await plane
+
+
+def _kubernetes(settings: ServeSettings) -> TopologySource:
+    # The client library takes half a second to load, which a mesh file need not pay for.
+    from askew.kubernetes_source import KubernetesSource
+
+    return KubernetesSource(settings.kubernetes)

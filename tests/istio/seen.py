@@ -5,7 +5,8 @@ from __future__ import annotations
 from istio.cluster import Cluster
 from istio.kinds import CORE_KINDS, ISTIO_KINDS
 from istio.pruning import key_of, prune
-from istio.topology import Seen, TopologySettings, topology_of
+from istio.service_piece import TopologySettings
+from istio.topology import Seen, topology_of
 from mesh.topology import Container, Service, ServiceName
 from tests.istio.cluster_objects import Body
 

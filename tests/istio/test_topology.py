@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from istio.kinds import DESTINATION_RULES
-from istio.topology import TopologySettings, topology_of
+from istio.service_piece import TopologySettings
+from istio.topology import topology_of
 from mesh.topology import NodeName
 from tests.istio.cluster_objects import (
     destination_rule,
