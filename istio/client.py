@@ -105,10 +105,18 @@ class KubernetesClient:
                 return found
 
     async def watch(
-        self, kind: Kind, *, resource_version: str, watch_s: float, namespace: str = "", label_selector: str = ""
+        self,
+        kind: Kind,
+        *,
+        resource_version: str,
+        watch_s: float,
+        namespace: str = "",
+        label_selector: str = "",
+        on_open: Callable[[], None] = lambda: None,
     ) -> AsyncGenerator[WatchEvent, None]:
         """Yield what changes after ``resource_version`` until the server ends the watch, after ``watch_s`` at most.
 
+        ``on_open`` is called when the server has accepted: an idle cluster says nothing for minutes.
         Raises StartOverError where the version is too old. Close it with ``contextlib.aclosing``.
         """
         query = {"watch": "true", "allowWatchBookmarks": "true", "resourceVersion": resource_version}
@@ -121,6 +129,7 @@ class KubernetesClient:
         try:
             if response.status != 200:
                 raise _refusal(url, response, await _read(response))
+            on_open()
             async for line in _lines(response):
                 yield _event(url, line)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:

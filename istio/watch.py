@@ -138,7 +138,7 @@ class Reflector:
         self._watch_began_s = began_s
         watch_s = self._timing.about(self._settings.watch_s)
         self.status.watches += 1
-        stream = self._client.watch(self.kind, resource_version=self._version, watch_s=watch_s)
+        stream = self._client.watch(self.kind, resource_version=self._version, watch_s=watch_s, on_open=self._heard)
         async with aclosing(stream):
             async for event in stream:
                 heard = True
