@@ -16,6 +16,8 @@ NETWORK = "topology.istio.io/network"
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
+    """A Namespace."""
+
     name: str
     labels: Strings = field(default_factory=dict)
     annotations: Strings = field(default_factory=dict)
@@ -23,6 +25,8 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class Node:
+    """A Node."""
+
     name: str
     labels: Strings = field(default_factory=dict)
     """Only those of places: region, zone, subzone."""
@@ -47,6 +51,8 @@ class Pod:
 
 @dataclass(frozen=True, slots=True)
 class ServicePort:
+    """A port of a Service."""
+
     number: int
     name: str = ""
     protocol: str = "TCP"
@@ -55,6 +61,8 @@ class ServicePort:
 
 @dataclass(frozen=True, slots=True)
 class Service:
+    """A Service."""
+
     namespace: str
     name: str
     uid: str = ""
@@ -88,6 +96,8 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class EndpointSlice:
+    """Some endpoints of one Service, of one family, with the same ports."""
+
     namespace: str
     name: str
     service: str = ""
@@ -114,6 +124,8 @@ class TrafficPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Subset:
+    """A subset of a DestinationRule."""
+
     name: str
     labels: Strings = field(default_factory=dict)
     policy: TrafficPolicy | None = None
@@ -121,6 +133,8 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class DestinationRule:
+    """What one DestinationRule says of a host."""
+
     namespace: str
     name: str
     host: str = ""
@@ -133,6 +147,8 @@ class DestinationRule:
 
 @dataclass(frozen=True, slots=True)
 class VirtualService:
+    """A VirtualService: only whom it concerns."""
+
     namespace: str
     name: str
     hosts: tuple[str, ...] = ()
@@ -142,6 +158,8 @@ class VirtualService:
 
 @dataclass(frozen=True, slots=True)
 class PeerAuthentication:
+    """Which mTLS mode servers want."""
+
     namespace: str
     name: str
     selector: Strings = field(default_factory=dict)
