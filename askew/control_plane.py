@@ -46,9 +46,7 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(
-        self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh
-    ) -> None:
+    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)

@@ -2,5 +2,5 @@
 
 Duty: watch the cluster, render and apply what makes Istio's sidecars obey, read telemetry engines.
 Ban: decides nothing; imports ``mesh`` and no other room of ours.
-Start reading at ``topology.py`` (a cluster as a mesh), then ``watch.py`` and ``client.py``; telemetry: ``prometheus.py``.
+Start reading at ``topology.py`` (a cluster as a mesh), then ``watch.py``; telemetry: ``prometheus.py``.
 """
