@@ -231,7 +231,9 @@ class Objects:
             theirs[entry] = theirs[entry] - {other}
         new = copy.deepcopy(merged(old, body, kind.keyed))
         still_owned = frozenset().union(*theirs.values()) | wanted
-        for path in sorted(owners.get(writer, frozenset()) - wanted, key=len, reverse=True):
+        dropped = owners.get(writer, frozenset()) - wanted
+        # Whole items first: without the fields of its key an item would not be found any more.
+        for path in sorted(dropped, key=lambda path: (path[-1] != ".", -len(path), path)):
             if not any(overlap(path, other) for other in still_owned):
                 without(new, path)
         return self._with_owners(new, {**theirs, writer: wanted})
