@@ -103,6 +103,7 @@ class LeaderSide:
         self._followers.add(follower)
         follower.news.set()
         reader = asyncio.create_task(self._read(follower, context), name="replica-reader")
+        reader.add_done_callback(lambda _: follower.news.set())
         try:
             await self._write(follower, reader, context)
         finally:
@@ -130,9 +131,7 @@ class LeaderSide:
                 await context.write(sent)
                 continue
             follower.news.clear()
-            news = asyncio.create_task(follower.news.wait(), name="replica-news")
-            await asyncio.wait((news, reader), return_when=asyncio.FIRST_COMPLETED)
-            news.cancel()
+            await follower.news.wait()
 
     def _wake(self) -> None:
         for follower in self._followers:

@@ -61,7 +61,7 @@ def decode(data: bytes, kind: type[T]) -> T:
             raise CodecError(f"{kind.__name__}: found {len(data)} bytes that do not end, allowed: one whole value")
         unpack: Decode = _codec(cast(Any, kind))[1]
         value: T = unpack(json.loads(text))
-    except (zlib.error, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (zlib.error, ValueError, TypeError, LookupError, RecursionError) as error:
         raise CodecError(f"{kind.__name__}: found bytes of another form ({error})") from error
     return value
 
