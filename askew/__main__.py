@@ -25,6 +25,8 @@ BUILT_IN = {
     "plan": "askew.cli.plan",
     "explain": "askew.cli.explain",
     "top": "askew.cli.top",
+    "istio": "askew.cli.istio",
+    "watchdog": "askew.cli.watchdog",
 }
 SUMMARIES = {
     "serve": "run the control plane",
@@ -37,6 +39,8 @@ SUMMARIES = {
     "top": "services by the requests that leave their node",
     "estimate": "estimate link traffic or flows from counters in a file",
     "enforce": "run the node agent",
+    "istio": "print the Istio objects that would be applied, or take them back",
+    "watchdog": "take our EnvoyFilters back when no control plane is ready",
     "enforcer": "apply, show or take back actions on this node",
     "lab": "a whole mesh on this machine: bench, demo, simulate, up",
 }

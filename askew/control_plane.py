@@ -21,7 +21,9 @@ from askew.http_access import TokenFile, access_rule
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
-from askew.mesh_source import MeshFileSource
+from askew.mesh_source import MeshFileSource, TopologySource
+from askew.replication.replicas import Replicas
+from askew.replication.wire import Decided
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -45,14 +47,17 @@ log = logging.getLogger(__name__)
 
 
 class ControlPlane:
-    """``askew serve --mesh``: the mesh file in, shares over xDS out."""
+    """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh_file: str, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
-        self.source = MeshFileSource(mesh_file, poll_s=settings.source.poll_s, on_change=self._mesh_changed)
-        self.source.on_error = self.metrics.source_errors.labels("mesh-file").inc
+        self.source: TopologySource = (
+            MeshFileSource(mesh, poll_s=settings.source.poll_s) if isinstance(mesh, str) else mesh
+        )
+        self.source.on_change = self._mesh_changed
+        self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
         self.topology = Topology()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.memory_store = MemoryStore(settings.memory)
@@ -68,13 +73,20 @@ class ControlPlane:
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
+        self.replicas: Replicas | None = None
         self.ready = False
         self.http_port = 0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until cancelled. Raises CommandError for a bad mesh file or a port that is not to be had."""
-        self.source.load()
+        """Serve until cancelled. Raises CommandError for a bad source or a port that is not to be had."""
+        try:
+            await self.source.start()
+            await self._serve(on_ready)
+        finally:
+            await self.source.stop()
+
+    async def _serve(self, on_ready: Callable[[], None]) -> None:
         self.memory = self.memory_store.load(now_s=time.time())
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
@@ -93,7 +105,7 @@ class ControlPlane:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
                 if self.xds.certificates is not None:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
-                parts.create_task(guarded("mesh file", self.source.run()), name="mesh-file")
+                parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
@@ -117,14 +129,43 @@ class ControlPlane:
         started_s = time.perf_counter()
         topology = self.source.topology or self.topology
         self.telemetry = self.collector.drain()
+        replicas = self.replicas
+        if replicas is not None and not replicas.leads:
+            replicas.report(self.telemetry)
+            self._stand_by(topology)
+            return
+        if replicas is not None:
+            self.telemetry = replicas.merged(self.telemetry)
         tick_s = self.settings.loop.tick_s
         self.memory, self.picture, plan = tick(
             self.memory, topology, self.telemetry, tick_s=tick_s, planner=self._planner
         )
         self.metrics.plan_seconds.observe(time.perf_counter() - started_s)
         self._apply(topology, plan)
+        if replicas is not None:
+            replicas.publish(plan=plan, picture=self.picture, memory=self.memory)
         self.metrics.show(self.picture, plan)
         self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
+
+    def lead(self) -> None:
+        """Decide at once: a new leader goes on from what the last one remembered."""
+        self._changes.note(urgent=True)
+
+    def _stand_by(self, topology: Topology) -> None:
+        """Serve what the leader decided; before a first word of one, the plan that holds without telemetry."""
+        plan = self.plan
+        if self.replicas is not None and not self.replicas.has_followed:
+            silence = Telemetry(time_s=self.telemetry.time_s)
+            _, self.picture, plan = tick(self.memory, topology, silence, tick_s=self.settings.loop.tick_s)
+        self._apply(topology, plan)
+        self.metrics.show(self.picture, plan)
+
+    def follow(self, decided: Decided) -> None:
+        """Take over a tick of the leader: all of it that our types can hold."""
+        self.memory = decided.memory or self.memory
+        self.picture = decided.picture or self.picture
+        self._apply(self.source.topology or self.topology, decided.plan or self.plan)
+        self.metrics.show(self.picture, self.plan)
 
     def _apply(self, topology: Topology, plan: Plan) -> None:
         changed = plan.generation != self.plan.generation or topology is not self.topology
@@ -169,6 +210,8 @@ class ControlPlane:
         return None if container is None else container.name
 
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+        if proxy.is_istio:
+            return self.configs.istio.snapshot(proxy.workload_id)
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         if container is None:
             return None  # a stranger, or a container that has just gone: it keeps what it has

@@ -139,7 +139,7 @@ def source_json(plane: ControlPlane) -> dict[str, Any]:
         "loads": status.loads,
         "refusals": status.refusals,
         "loaded_at_s": status.loaded_at_s,
-    }
+    } | plane.source.page()
 
 
 def _allocation(plane: ControlPlane, request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from askew.cli.input_file import parse_file
 from askew.errors import CommandError
@@ -31,11 +32,36 @@ class SourceStatus:
     error: str = ""
 
 
+class TopologySource(Protocol):
+    """Where a topology comes from. ``start`` returns when there is a first one; ``run`` hands on what changes."""
+
+    topology: Topology | None
+    on_change: Callable[[Topology], None]
+    on_error: Callable[[], None]
+
+    @property
+    def status(self) -> SourceStatus:
+        """What ``/debug/sourcez`` tells."""
+
+    async def start(self) -> None:
+        """Get the first topology. Raises CommandError where a person must mend something."""
+
+    async def run(self) -> None:
+        """Hand on changes until cancelled."""
+
+    async def stop(self) -> None:
+        """Let go of what ``start`` took."""
+
+    def page(self) -> dict[str, Any]:
+        """Return what ``/debug/sourcez`` adds to the status."""
+
+
 class MeshFileSource:
     """Hands a new topology to ``on_change`` whenever the file says another one; a bad file is refused and reported."""
 
-    def __init__(self, file: str, *, poll_s: float, on_change: Callable[[Topology], None]) -> None:
-        self._file, self._poll_s, self._on_change = file, poll_s, on_change
+    def __init__(self, file: str, *, poll_s: float) -> None:
+        self._file, self._poll_s = file, poll_s
+        self.on_change: Callable[[Topology], None] = lambda topology: None
         self._seen: Fingerprint = None
         self.topology: Topology | None = None
         self.status = SourceStatus("mesh-file", file)
@@ -47,6 +73,17 @@ class MeshFileSource:
         self._accept(parse_file(self._file, parse_mesh_file))
         assert self.topology is not None
         return self.topology
+
+    async def start(self) -> None:
+        """Read the file for the first time. Raises CommandError for a bad one."""
+        self.load()
+
+    async def stop(self) -> None:
+        """Do nothing: a file needs no goodbye."""
+
+    def page(self) -> dict[str, Any]:
+        """Return what ``/debug/sourcez`` adds: nothing."""
+        return {}
 
     async def run(self) -> None:
         """Watch until cancelled. A file that is still being written is left until two looks see the same."""
@@ -72,7 +109,7 @@ class MeshFileSource:
         self._accept(topology)
         if changed:
             log.info("mesh file read again: %d services", len(topology.services))
-            self._on_change(topology)
+            self.on_change(topology)
 
     def _accept(self, topology: Topology) -> None:
         if topology != self.topology:

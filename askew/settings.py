@@ -7,6 +7,10 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from askew.errors import CommandError
+from askew.replication.settings import ReplicationSettings
+from istio.integration import Integration
+from istio.settings import KubernetesSettings
+from istio.watchdog import WatchdogSettings
 from mesh.document import load_document
 from mesh.errors import BadInputError, one_line, shown
 from xds_server.ingest.settings import IngestSettings
@@ -71,7 +75,11 @@ class ServeSettings:
     http: HttpSettings = field(default_factory=HttpSettings)
     loop: LoopSettings = field(default_factory=LoopSettings)
     source: SourceSettings = field(default_factory=SourceSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
+    replication: ReplicationSettings = field(default_factory=ReplicationSettings)
+    istio: Integration = field(default_factory=Integration)
+    watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 
 
 def compose(*, file_text: str | None, environment: Mapping[str, str]) -> ServeSettings:

@@ -2,5 +2,6 @@
 
 Duty: watch the cluster, render and apply what makes Istio's sidecars obey, read telemetry engines.
 Ban: decides nothing; imports ``mesh`` and no other room of ours.
-Start reading at ``prometheus.py``; what watches the cluster is not built yet.
+Start reading at ``topology.py`` for what is seen, at ``wanted.py`` for what is written, at ``prometheus.py`` for
+telemetry.
 """

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from mesh.errors import BadInputError
 
 PREFIX = "askew.mesh/"
+CAPACITY, BEST_EFFORT = PREFIX + "capacity", PREFIX + "best-effort"
 Routing = Literal["off", "uniform", "local-first", "imbalance-aware"]
 Mode = Literal["apply", "observe", "off"]
 Strategy = Literal["askew", "opttraffic", "imbres"]
@@ -56,6 +57,14 @@ class Policy:
 UNMANAGED = Policy()
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """The annotations of one Pod, parsed."""
+
+    capacity: float = 1.0
+    best_effort: bool = False
+
+
 def parse_policy(annotations: Mapping[str, object], *, path: str = "annotations") -> Policy:
     """Return the policy that ``annotations`` ask for; foreign keys (without our prefix) are left alone.
 
@@ -82,6 +91,52 @@ def parse_policy(annotations: Mapping[str, object], *, path: str = "annotations"
         field_name, parse = _PARSERS[name]
         values[field_name] = parse(value, where)
     return Policy(**values)
+
+
+def parse_traits(annotations: Mapping[str, object], *, path: str = "annotations") -> Traits:
+    """Return what a Pod's annotations say of it; foreign keys are left alone. Raises BadInputError as ``parse_policy``.
+
+    >>> parse_traits({"askew.mesh/capacity": "2.5"})
+    Traits(capacity=2.5, best_effort=False)
+    """
+    values: dict[str, Any] = {}
+    for key, value in annotations.items():
+        if not key.startswith(PREFIX):
+            continue
+        where = f"{path}[{key}]"
+        if key not in (CAPACITY, BEST_EFFORT):
+            raise BadInputError(where, key, f"one of {CAPACITY}, {BEST_EFFORT} (on a Pod)")
+        if not isinstance(value, str):
+            raise BadInputError(where, value, "a string (quote it)")
+        if key == CAPACITY:
+            values["capacity"] = _number(value, where, at_least=0.0, allowed="a number > 0")
+            if values["capacity"] == 0.0:
+                raise BadInputError(where, value, "a number > 0")
+        else:
+            values["best_effort"] = _one_of(("true", "false"))(value, where) == "true"
+    return Traits(**values)
+
+
+def parse_namespace_mode(annotations: Mapping[str, object], *, path: str = "annotations") -> Mode:
+    """Return the mode that a Namespace sets for all its services. Raises BadInputError as ``parse_policy``.
+
+    >>> parse_namespace_mode({"askew.mesh/mode": "off"})
+    'off'
+    """
+    ours = {key: value for key, value in annotations.items() if key.startswith(PREFIX)}
+    for key in ours:
+        if key != PREFIX + "mode":
+            raise BadInputError(f"{path}[{key}]", key, f"{PREFIX}mode (on a Namespace)")
+    return parse_policy(ours, path=path).mode
+
+
+def stricter(one: Mode, other: Mode) -> Mode:
+    """Return the mode that does less.
+
+    >>> stricter("apply", "observe")
+    'observe'
+    """
+    return one if MODES.index(one) > MODES.index(other) else other
 
 
 def auto_connections(*, endpoints: int, clients: int) -> int:

@@ -8,6 +8,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Literal, NewType
 
+from mesh.istio_facts import NO_FACTS, IstioFacts
 from mesh.policy import UNMANAGED, Policy
 
 NodeName = NewType("NodeName", str)
@@ -34,6 +35,7 @@ class Node:
     zone: str = ""
     region: str = ""
     agent: str = ""  # HOST:PORT of its enforcer, or empty
+    subzone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,10 @@ class Container:
 
     ``ports`` maps a service port's number to the port on ``address`` where clients reach this container (its sidecar's
     inbound listener, or the app). ``app_ports`` maps the same numbers to the app behind the sidecar, where they differ.
-    ``capacity`` is relative to the service's other containers.
+    ``capacity`` is relative to the service's other containers. ``is_client`` is False where its requests do not follow
+    us (no sidecar stands before it), and for the second and later appearances of a container that serves several
+    services: it then counts among the endpoints only. ``proxy`` is its sidecar's ``<container>.<namespace>`` where
+    that is not made of its name (in Kubernetes names are unique in a namespace only, so that the mesh adds it).
     """
 
     name: ContainerName
@@ -74,6 +79,9 @@ class Container:
     app_ports: Mapping[int, int] = field(default_factory=dict)
     capacity: float = 1.0
     outbound_port: int = 15001
+    is_client: bool = True
+    best_effort: bool = False
+    proxy: str = ""
     outbound_address: str = ""
 
     @property
@@ -88,7 +96,7 @@ class Container:
     @property
     def proxy_id(self) -> str:
         """The ``node.id`` of this container's sidecar: ``<container>.<namespace>``."""
-        return f"{self.name}.{self.namespace}"
+        return self.proxy or f"{self.name}.{self.namespace}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +139,16 @@ class ClientRate:
 
 @dataclass(frozen=True)
 class Topology:
-    """A whole mesh at one moment. ``calls`` is None where the source does not know them: then everyone may call all."""
+    """A whole mesh at one moment. ``calls`` is None where the source does not know them: then everyone may call all.
+
+    ``istio`` is what is known besides where the sidecars are Istio's.
+    """
 
     nodes: tuple[Node, ...] = ()
     services: tuple[Service, ...] = ()
     calls: tuple[Call, ...] | None = None
     rates: tuple[ClientRate, ...] = ()
+    istio: IstioFacts = NO_FACTS
 
     @cached_property
     def node_by_name(self) -> Mapping[NodeName, Node]:
@@ -148,7 +160,13 @@ class Topology:
 
     @cached_property
     def container_by_name(self) -> Mapping[ContainerName, Container]:
-        return {container.name: container for service in self.services for container in service.containers}
+        """Each container once: where it is a client, or else where it comes first."""
+        found: dict[ContainerName, Container] = {}
+        for service in self.services:
+            for container in service.containers:
+                if container.is_client or container.name not in found:
+                    found[container.name] = container
+        return found
 
     @cached_property
     def container_by_proxy_id(self) -> Mapping[str, Container]:
@@ -168,10 +186,17 @@ class Topology:
     @cached_property
     def clients_of(self) -> Mapping[ServiceName, tuple[Container, ...]]:
         """The client containers of each service, in source order."""
+        by_service = {
+            service.name: [container for container in service.containers if container.is_client]
+            for service in self.services
+        }
+        if self.calls is None:  # one tuple for all: a mesh of 1,000 services has millions of pairs
+            everyone = tuple(container for containers in by_service.values() for container in containers)
+            return dict.fromkeys(by_service, everyone)
         clients: dict[ServiceName, list[Container]] = {service.name: [] for service in self.services}
         for service in self.services:
             for server in self.servers_of[service.name]:
-                clients[server].extend(service.containers)
+                clients[server].extend(by_service[service.name])
         return {server: tuple(containers) for server, containers in clients.items()}
 
     def distance(self, one: NodeName, other: NodeName) -> Distance:

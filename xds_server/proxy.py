@@ -38,6 +38,11 @@ class Proxy:
         return TTL_FEATURE in self.features and bool(self.features & WRAPPER_FEATURES)
 
     @property
+    def is_istio(self) -> bool:
+        """Whether istiod configures it, so that it asks us for nothing but endpoints of istiod's clusters."""
+        return self.id.count("~") == 3
+
+    @property
     def workload_id(self) -> str:
         """``<container>.<namespace>`` in both forms of the id."""
         parts = self.id.split("~")

@@ -9,6 +9,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from allocators.mesh_plan import Planner, plan_mesh
 from askew.cli.addresses import host_and_port
@@ -16,17 +17,23 @@ from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.settings import ServeSettings, compose
+from istio import integration
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.errors import BadSettingsError
 from xds_server.settings import check
+
+if TYPE_CHECKING:
+    from askew.beside_kubernetes import BesideKubernetes
 
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--mesh", metavar="FILE", required=True, help="the mesh file (YAML or JSON), hot-reloaded")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--mesh", metavar="FILE", help="the mesh file (YAML or JSON), hot-reloaded")
+    source.add_argument("--kubernetes", action="store_true", help="the cluster of this pod, or of a kubeconfig")
     parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
     parser.add_argument("--xds", metavar="HOST:PORT", type=host_and_port, help="xDS over gRPC (127.0.0.1:18000)")
     parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18080)")
@@ -37,10 +44,12 @@ def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
     """Serve until a signal. Another ``planner`` than ours is for comparisons: all else stays the same."""
     settings = _settings(args)
     if args.check:
-        parse_file(args.mesh, parse_mesh_file)
+        if args.mesh is not None:
+            parse_file(args.mesh, parse_mesh_file)
         return 0
     try:
-        asyncio.run(_serve(ControlPlane(args.mesh, settings, planner=planner)))
+        beside = args.mesh is None
+        asyncio.run(_serve(_kubernetes(settings) if beside else ControlPlane(args.mesh, settings, planner=planner)))
     except* CommandError as group:
         raise group.exceptions[0] from None
     return 0
@@ -58,18 +67,26 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
     try:
         check(settings.xds)
-    except BadSettingsError as error:
+        integration.check(settings.istio)
+    except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
     return settings
 
 
-async def _serve(control_plane: ControlPlane) -> None:
+async def _serve(root: ControlPlane | BesideKubernetes) -> None:
     """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
-    plane = asyncio.create_task(control_plane.run(), name="control-plane")
+    plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, plane.cancel)
     with suppress(asyncio.CancelledError):
         await plane
+
+
+def _kubernetes(settings: ServeSettings) -> BesideKubernetes:
+    # The client library takes half a second to load, which a mesh file need not pay for.
+    from askew.beside_kubernetes import BesideKubernetes
+
+    return BesideKubernetes(settings)

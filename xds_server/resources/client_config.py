@@ -10,6 +10,7 @@ from mesh.topology import Container, Port, Service, ServiceName, ServicePort, To
 from xds_server.resources.clusters import inbound_cluster_bytes
 from xds_server.resources.config_source import Transport
 from xds_server.resources.endpoints import EndpointFrame
+from xds_server.resources.istio_endpoints import IstioEndpoints
 from xds_server.resources.listeners import inbound_listener_bytes, outbound_listener_bytes
 from xds_server.resources.names import CDS, LDS, OUTBOUND_ROUTES, RDS, inbound_cluster
 from xds_server.resources.routes import route_configuration_bytes
@@ -45,6 +46,12 @@ class ClientConfigs:
         self._frames: dict[ServicePort, EndpointFrame] = {}
         self._planned: dict[ServicePort, PlannedWeights] = {}
         self._called_by: dict[ServiceName, tuple[_Called, ...]] = {}
+        self.istio: IstioEndpoints = IstioEndpoints(
+            topology,
+            plan,
+            predecessor=None if predecessor is None else predecessor.istio,
+            pinned={service_port: earlier.istio for service_port, earlier in self.pinned.items()},
+        )
         if predecessor is not None and predecessor.topology is topology and predecessor.pinned == self.pinned:
             # Shared, not copied: who asks an older one again only makes the newer one build a piece anew.
             self._clients, self._frames = predecessor._clients, predecessor._frames

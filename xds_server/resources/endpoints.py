@@ -56,7 +56,7 @@ class EndpointFrame:
     def __init__(self, topology: Topology, containers: Sequence[Container], port: int) -> None:
         ordered = sorted(containers, key=lambda container: (container.node, container.name))
         self.position = {container.name: i for i, container in enumerate(ordered)}
-        bodies = [_endpoint(container.address, container.ports.get(port, port)) for container in ordered]
+        bodies = [endpoint_bytes(container.address, container.ports.get(port, port)) for container in ordered]
         # A weight takes 4 bytes below 128 and 5 up to 16,383: the length in front of each endpoint is one of two.
         self._light = [b"\x12" + varint(len(body) + 4) + body for body in bodies]
         self._heavy = [b"\x12" + varint(len(body) + 5) + body for body in bodies]
@@ -66,8 +66,8 @@ class EndpointFrame:
         starts = [self.group_of.index(group) for group in range(len(self.nodes))] + [len(ordered)]
         self.bounds = list(pairwise(starts))
         nodes = [topology.node_by_name[name] for name in self.nodes]
-        self._used = [_locality(node.region, node.zone, node.name) for node in nodes]
-        self._standby = [_locality(node.region, node.zone, f"{node.name}/{STANDBY}") for node in nodes]
+        self._used = [locality_bytes(node.region, node.zone, node.name) for node in nodes]
+        self._standby = [locality_bytes(node.region, node.zone, f"{node.name}/{STANDBY}") for node in nodes]
 
     def assignment(
         self, cluster: str, weights: Sequence[int], standbys: Sequence[int] = (), *, groups: Sequence[int] | None = None
@@ -120,12 +120,14 @@ class EndpointFrame:
 
 
 @lru_cache(maxsize=65536)
-def _locality(region: str, zone: str, sub_zone: str) -> bytes:
+def locality_bytes(region: str, zone: str, sub_zone: str) -> bytes:
+    """Return the locality field of a group of endpoints (``LocalityLbEndpoints.locality``)."""
     body = text_field(_LOCALITY_REGION, region) + text_field(_LOCALITY_ZONE, zone)
     return field(_LOCALITY_ENDPOINTS_LOCALITY, body + text_field(_LOCALITY_SUB_ZONE, sub_zone))
 
 
-def _endpoint(address: str, port: int) -> bytes:
+def endpoint_bytes(address: str, port: int) -> bytes:
+    """Return the endpoint field of an ``LbEndpoint``: where it listens."""
     socket = text_field(_SOCKET_ADDRESS, address) + number_field(_SOCKET_PORT, port)
     return field(_LB_ENDPOINT_ENDPOINT, field(_ENDPOINT_ADDRESS, field(_ADDRESS_SOCKET, socket)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 from mesh.standby import Tier
 from mesh.topology import ServiceName
@@ -43,6 +44,33 @@ def inbound_cluster(port: int) -> str:
     'inbound|9080||'
     """
     return f"inbound|{port}||"
+
+
+class IstioCluster(NamedTuple):
+    """What the name of one of Istio's outbound clusters says."""
+
+    service: ServiceName
+    port: int
+    subset: str
+
+
+@lru_cache(maxsize=65536)
+def istio_cluster(name: str) -> IstioCluster | None:
+    """Return the parts of ``outbound|<port>|<subset>|<service>.<namespace>.svc.<domain>``, None for any other name.
+
+    The domain may be any: it is the cluster's, and a mesh has one.
+
+    >>> istio_cluster("outbound|9080|v2|reviews.default.svc.cluster.local")
+    IstioCluster(service='reviews.default', port=9080, subset='v2')
+    """
+    direction, *rest = name.split("|")
+    if direction != "outbound" or len(rest) != 3:
+        return None
+    port, subset, host = rest
+    service, dot, _ = host.partition(".svc.")
+    if not dot or service.count(".") != 1 or not port.isdecimal() or len(port) > 5:
+        return None
+    return IstioCluster(ServiceName(service), int(port), subset)
 
 
 @lru_cache(maxsize=65536)  # asked for every resource of every push, of a few thousand names

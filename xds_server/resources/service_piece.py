@@ -15,6 +15,7 @@ from mesh.topology import Container, ContainerName, Port, Protocol, Service, Top
 from xds_server.resources.clusters import Balancing, outbound_cluster_bytes
 from xds_server.resources.config_source import Transport
 from xds_server.resources.endpoints import HEAVIEST, EndpointFrame, integer_weights
+from xds_server.resources.istio_frame import IstioFrame
 from xds_server.resources.listeners import tcp_listener_bytes
 from xds_server.resources.names import CDS, EDS, LDS, outbound_cluster
 from xds_server.resources.routes import virtual_host_bytes
@@ -51,7 +52,7 @@ class Way(NamedTuple):
 class PlannedWeights:
     """A service plan's shares as integer weights, in the order of a frame; made once for all clients."""
 
-    def __init__(self, plan: ServicePlan, frame: EndpointFrame) -> None:
+    def __init__(self, plan: ServicePlan, frame: EndpointFrame | IstioFrame) -> None:
         self.plan = plan
         known = [(j, frame.position[name]) for j, name in enumerate(plan.shares.endpoints) if name in frame.position]
         columns, positions = [j for j, _ in known], [position for _, position in known]

@@ -1,0 +1,119 @@
+"""The composition root of ``askew serve --kubernetes``: read it from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from askew.control_plane import ControlPlane
+from askew.guard import guarded
+from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
+from askew.replication.replicas import Replicas
+from askew.settings import ServeSettings
+from istio.cluster import Cluster
+from istio.integration import Integration
+from istio.lease import LeaderElection, LeaseSettings
+from istio.steering import Desired, Steering
+from istio.wanted import least_request, wanted_objects
+from mesh.topology import ServiceName, Topology
+
+
+class BesideKubernetes:
+    """One replica: watches a cluster, serves its sidecars, and keeps our objects in it."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self.settings = settings
+        self.plane: ControlPlane | None = None
+        self.steering: Steering | None = None
+        self._changed = asyncio.Event()
+
+    async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
+
+        The xDS port opens when the whole cluster has been seen, so that no sidecar is told that it has no endpoints;
+        nothing is written to the cluster before it is open.
+        """
+        settings = self.settings
+        source = KubernetesSource(settings.kubernetes)
+        plane = self.plane = ControlPlane(source, settings)
+        plane.replicas = replicas = Replicas(
+            settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
+        )
+        async with asyncio.TaskGroup() as parts:
+            is_open = asyncio.Event()
+            parts.create_task(plane.run(on_ready=is_open.set), name="control-plane")
+            await is_open.wait()
+            assert source.client is not None
+            await replicas.start()
+            parts.create_task(guarded("replicas", replicas.run()), name="replicas")
+            election = LeaderElection(
+                source.client,
+                lease_settings(settings, replicas.identity),
+                timing=SYSTEM_TIMING,
+                on_change=lambda leads: self._leadership_changed(leads=leads),
+            )
+            self.steering = Steering(
+                source.client,
+                settings.istio,
+                lambda: desired(plane, source, settings.istio),
+                as_leader=election.as_leader,
+            )
+            source.on_seen = self.steering.note_change
+            replicas.take_part(election)
+            parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
+            parts.create_task(guarded("election", election.run()), name="election")
+            on_ready()
+
+    def _leadership_changed(self, *, leads: bool) -> None:
+        assert self.plane is not None
+        assert self.plane.replicas is not None
+        self.plane.replicas.leadership_changed(leads)
+        self._changed.set()
+        if leads:
+            self.plane.lead()
+
+    async def _steer_while_leading(self, election: LeaderElection) -> None:
+        """Write our objects while we lead, and stop at once when another may."""
+        assert self.steering is not None
+        while True:
+            self._changed.clear()
+            steering = asyncio.create_task(self.steering.run()) if election.is_leader else None
+            self.steering.note_change()
+            try:
+                await self._changed.wait()
+            finally:
+                if steering is not None:
+                    steering.cancel()
+                    await asyncio.wait((steering,))
+
+
+def lease_settings(settings: ServeSettings, identity: str) -> LeaseSettings:
+    """Return which lease the replicas hold an election by."""
+    replication = settings.replication
+    return LeaseSettings(
+        identity=identity,
+        namespace=settings.watchdog.namespace,
+        name=replication.lease,
+        lease_s=replication.lease_s,
+        renew_deadline_s=replication.renew_deadline_s,
+        retry_s=replication.retry_s,
+    )
+
+
+def others_than_least_request(
+    cluster: Cluster, topology: Topology, to: Integration
+) -> Mapping[ServiceName, tuple[str, ...]]:
+    """Return the managed Services of which not all clusters are balanced by LEAST_REQUEST, with those that are."""
+    managed = [service.name for service in topology.services if service.policy.managed]
+    return least_request(cluster, managed, cluster_domain=to.cluster_domain)
+
+
+def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> Desired:
+    """Return what the cluster should hold of ours, by what was seen and planned last."""
+    topology = source.topology or Topology()
+    others = others_than_least_request(source.cluster, topology, to)
+    refused = {name: [str(one) for one in found if one.refuses] for name, found in source.findings.items()}
+    return Desired(
+        wanted_objects(to, topology, plane.plan, least_request=others),
+        {name: "; ".join(found) for name, found in refused.items() if found},
+    )

@@ -1,0 +1,138 @@
+"""The leader's half: hears what followers' sidecars report, tells every follower each tick."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import grpc
+import grpc.aio
+
+from askew.replication import replicas_pb2 as pb
+from askew.replication.merging import without_records
+from askew.replication.wire import SERVICE, telemetry_of
+from mesh.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext[pb.Report, pb.State]
+
+
+@dataclass(slots=True, eq=False)
+class Heard:
+    """What one follower said last, and when by our clock."""
+
+    telemetry: Telemetry
+    at_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Follower:
+    """One stream of a follower."""
+
+    peer: str
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class LeaderSide:
+    """Serves ``Follow``.
+
+    Parameters
+    ----------
+    leads:
+        Whether we may say what is to be, at this very moment.
+    refusal:
+        Says why a peer is no replica; empty where it is one.
+    forget_s:
+        What a follower said counts this long after it has gone; its sidecars are elsewhere by then.
+    """
+
+    def __init__(
+        self,
+        leads: Callable[[], bool],
+        *,
+        refusal: Callable[[Context], str],
+        now_s: Callable[[], float],
+        forget_s: float = 60.0,
+    ) -> None:
+        self._leads, self._refusal, self._now_s, self._forget_s = leads, refusal, now_s, forget_s
+        self._heard: dict[str, Heard] = {}
+        self._followers: set[Follower] = set()
+        self._state: pb.State | None = None
+
+    @property
+    def followers(self) -> tuple[str, ...]:
+        """The replicas that have a stream open."""
+        return tuple(sorted(follower.peer for follower in self._followers))
+
+    def handler(self) -> grpc.GenericRpcHandler[pb.Report, pb.State]:
+        """Return the handler to add to a grpc.aio server."""
+        follow = grpc.stream_stream_rpc_method_handler(
+            self._follow, request_deserializer=pb.Report.FromString, response_serializer=pb.State.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler(SERVICE, {"Follow": follow})
+
+    def publish(self, state: pb.State) -> None:
+        """Send a tick to every follower; one that is slow gets the newest when it is ready."""
+        self._state = state
+        self._wake()
+
+    def step_down(self) -> None:
+        """End the followers' streams: somebody else leads, or nobody."""
+        self._state = None
+        self._wake()
+
+    def heard(self) -> list[Telemetry]:
+        """Return what followers have said; records once, samples until they are old."""
+        now_s = self._now_s()
+        self._heard = {name: one for name, one in self._heard.items() if now_s - one.at_s < self._forget_s}
+        found = [one.telemetry for one in self._heard.values()]
+        for one in self._heard.values():
+            one.telemetry = without_records(one.telemetry)
+        return found
+
+    async def _follow(self, _: object, context: Context) -> None:
+        why = self._refusal(context)
+        if why:
+            log.warning("refused %s: %s", context.peer(), why)
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, why)
+        if not self._leads():
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this replica does not lead")
+        follower = Follower(context.peer())
+        self._followers.add(follower)
+        follower.news.set()
+        reader = asyncio.create_task(self._read(follower, context), name="replica-reader")
+        reader.add_done_callback(lambda _: follower.news.set())
+        try:
+            await self._write(follower, reader, context)
+        finally:
+            reader.cancel()
+            self._followers.discard(follower)
+        if reader.done() and not reader.cancelled() and (error := reader.exception()) is not None:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if not self._leads():
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "this replica leads no more")
+
+    async def _read(self, follower: Follower, context: Context) -> None:
+        """Take reports until the follower ends. Raises CodecError for one of another version."""
+        while (report := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            follower.peer = report.replica[:200]
+            telemetry = telemetry_of(report)
+            if telemetry is not None:
+                self._heard[follower.peer] = Heard(telemetry, self._now_s())
+
+    async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
+        """Send each new tick until the follower ends or we lead no more."""
+        sent: pb.State | None = None
+        while self._leads() and not reader.done():
+            if self._state is not None and self._state is not sent:
+                sent = self._state
+                await context.write(sent)
+                continue
+            follower.news.clear()
+            await follower.news.wait()
+
+    def _wake(self) -> None:
+        for follower in self._followers:
+            follower.news.set()

@@ -1,0 +1,135 @@
+"""Tell people in the cluster: Events and conditions of annotated Services, written by the leader alone."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from istio.client import KubernetesClient, Object
+from istio.errors import IstioError, NoSuchObjectError
+from istio.kinds import EVENTS, SERVICES
+from istio.objects import Service
+from istio.preflight import Finding
+from istio.standing import REVERTED, UNSUPPORTED, Standing, condition_body, event_of, standing_of, told_of
+from mesh.policy import PREFIX
+from mesh.topology import ServiceName, Topology
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+COMPONENT = "askew"
+
+
+class Leadership(Protocol):
+    """Who may write; ``istio/lease.py`` has one."""
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether we may write now."""
+
+    async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Do a write; raises NotLeaderError."""
+
+
+class ServiceTeller:
+    """Writes conditions where they are other than they should be, and an Event for each such change."""
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        leadership: Leadership,
+        *,
+        wall_time: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._client, self._leadership, self._wall_time = client, leadership, wall_time
+        self._written: dict[ServiceName, Standing | None] = {}
+
+    async def step(
+        self,
+        services: Iterable[Service],
+        topology: Topology,
+        findings: Mapping[ServiceName, tuple[Finding, ...]],
+        *,
+        applied: frozenset[ServiceName],
+    ) -> int:
+        """Bring all conditions up to date; return how many Services were written to. Not the leader: does nothing.
+
+        A Service that cannot be written (it has gone, the server is away) is tried again at the next step.
+        """
+        written = 0
+        for service in services:
+            if not self._leadership.is_leader:
+                return written
+            name = ServiceName(f"{service.name}.{service.namespace}")
+            is_annotated = any(key.startswith(PREFIX) for key in service.annotations)
+            noun = topology.service_by_name.get(name)
+            if noun is None or not (is_annotated or told_of(service) or self._written.get(name)):
+                continue
+            now = standing_of(
+                noun.policy, findings.get(name, ()), is_annotated=is_annotated, is_applied=name in applied
+            )
+            before = self._written.get(name, told_of(service))
+            under_way = now is None and noun.policy.managed
+            if now == before or under_way:
+                continue
+            try:
+                await self._leadership.as_leader(lambda service=service, now=now: self._condition(service, now))  # type: ignore[misc]
+                self._written[name] = now
+                event = event_of(before, now)
+                if event is not None:
+                    await self._leadership.as_leader(lambda service=service, event=event: self.tell(service, event))  # type: ignore[misc]
+            except IstioError as error:
+                log.warning("%s: not told: %s", name, error)
+                continue
+            written += 1
+        return written
+
+    async def _condition(self, service: Service, now: Standing | None) -> None:
+        body = condition_body(service, now, time=self._time())
+        await self._client.apply(SERVICES, body, force=True, subresource="status")
+
+    async def tell(self, service: Service, what: Standing) -> None:
+        """Write an Event of a Service; one that says the same is counted up, as ``kubectl`` shows it (``x3``)."""
+        name = _event_name(service, what)
+        try:
+            body = await self._client.merge_patch(
+                EVENTS, name, {"lastTimestamp": self._time()}, namespace=service.namespace
+            )
+            count = {"count": int(body.get("count") or 1) + 1}
+            await self._client.merge_patch(EVENTS, name, count, namespace=service.namespace)
+        except NoSuchObjectError:
+            await self._client.create(EVENTS, self._event(service, what, name), namespace=service.namespace)
+
+    def _event(self, service: Service, what: Standing, name: str) -> Object:
+        time = self._time()
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": service.namespace},
+            "involvedObject": {
+                "apiVersion": "v1",
+                "kind": "Service",
+                "namespace": service.namespace,
+                "name": service.name,
+                "uid": service.uid,
+            },
+            "type": "Warning" if what.reason in (UNSUPPORTED, REVERTED) else "Normal",
+            "reason": what.reason,
+            "message": what.message,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+        }
+
+    def _time(self) -> str:
+        return self._wall_time().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _event_name(service: Service, what: Standing) -> str:
+    """Return a name that is the same for the same news of the same object, whichever replica tells it."""
+    said = "\n".join((service.uid, what.reason, what.message)).encode()
+    return f"{service.name}.askew-{hashlib.sha256(said).hexdigest()[:16]}"

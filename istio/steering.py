@@ -1,0 +1,138 @@
+"""Keeps our objects in a cluster as they are wanted, and tells on each Service what was done, or why not.
+
+Only the leader of the control plane runs it, and only while its xDS port is open: an EnvoyFilter that leads to nobody
+would hold new pods up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from istio.apply import Outcome, reconcile
+from istio.difference import KubeObject, Ref, ref_of
+from istio.errors import IstioError
+from istio.integration import Integration
+from istio.native import SHORTEST_INTERVAL_S
+from istio.service_events import Reason, service_event, tell
+from istio.watchdog import Store, steered_services
+from mesh.topology import ServiceName
+
+log = logging.getLogger(__name__)
+
+RESYNC_S = 30.0
+"""Objects are looked at again after this long though nothing has changed: someone may have edited or deleted one."""
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What a cluster should hold of ours, and why a Service that asks for it is not steered."""
+
+    objects: Sequence[KubeObject] = ()
+    unsupported: Mapping[ServiceName, str] = field(default_factory=dict)
+
+
+AsLeader = Callable[[Callable[[], Awaitable[Outcome]]], Awaitable[Outcome]]
+"""Does what only the leader may do, and cuts it off where another may begin; raises IstioError where we do not lead."""
+
+
+class Steering:
+    """``run`` until cancelled; ``note_change`` whenever ``desired()`` may be another.
+
+    ``as_leader`` is given where several replicas run: each keeps what is desired in mind, one writes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        to: Integration,
+        desired: Callable[[], Desired],
+        *,
+        as_leader: AsLeader | None = None,
+        now_s: Callable[[], float] = time.monotonic,
+        wall_s: Callable[[], float] = time.time,
+    ) -> None:
+        self._store, self._to, self._desired, self._as_leader = store, to, desired, as_leader
+        self._now_s, self._wall_s = now_s, wall_s
+        self._changed = asyncio.Event()
+        self._changed.set()
+        self._native: dict[Ref, tuple[float, KubeObject]] = {}
+        self._told: dict[ServiceName, str] = {}
+
+    def note_change(self) -> None:
+        """Look at what is desired soon."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Reconcile after every change and every ``RESYNC_S``; try again, ever later, while the API is away."""
+        wait_s = FIRST_WAIT_S
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESYNC_S):
+                    await self._changed.wait()
+            self._changed.clear()
+            try:
+                await (self.step() if self._as_leader is None else self._as_leader(self.step))
+                wait_s = FIRST_WAIT_S
+            except IstioError as error:
+                log.warning("objects in the cluster stay as they are: %s", error)
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+                self._changed.set()
+
+    async def step(self) -> Outcome:
+        """Reconcile once. Raises IstioError while the API is away."""
+        desired = self._desired()
+        outcome = await reconcile(self._store, self._to, [self._steady(one) for one in desired.objects])
+        for ref, why in outcome.refused.items():
+            log.error("%s is another's and stays: %s", ref, why)
+        await self._tell_all(outcome, desired)
+        return outcome
+
+    def _steady(self, wanted: KubeObject) -> KubeObject:
+        """Return an object of mode native as it was, while its weights alone are other and it was written just now.
+
+        A change of nodes does not wait: a route to a node without endpoints would answer 503.
+        """
+        if wanted["kind"] not in ("DestinationRule", "VirtualService"):
+            return wanted
+        ref, now_s = ref_of(wanted), self._now_s()
+        known = self._native.get(ref)
+        if (
+            known is not None
+            and now_s - known[0] < SHORTEST_INTERVAL_S
+            and _without_weights(known[1]) == _without_weights(wanted)
+        ):
+            return known[1]
+        if known is None or known[1] != wanted:
+            self._native[ref] = (now_s, wanted)
+        return wanted
+
+    async def _tell_all(self, outcome: Outcome, desired: Desired) -> None:
+        for service in steered_services(outcome.applied):
+            await self._tell(service, "AskewApplied", f"its clients take endpoints from Askew ({self._to.mode})")
+        for service in steered_services(outcome.deleted):
+            await self._tell(service, "AskewReverted", "Istio's own endpoints and weights are back")
+        for service, why in desired.unsupported.items():
+            if self._told.get(service) != why:
+                await self._tell(service, "AskewUnsupported", why)
+        self._told = dict(desired.unsupported)
+
+    async def _tell(self, service: ServiceName, reason: Reason, message: str) -> None:
+        try:
+            await tell(self._store, service_event(service, reason, message, now_s=self._wall_s()))
+        except IstioError as error:  # what counts is done
+            log.warning("no Event for %s: %s", service, error)
+
+
+def _without_weights(found: object) -> object:
+    if isinstance(found, dict):
+        return {key: _without_weights(one) for key, one in found.items() if key != "weight"}
+    if isinstance(found, list):
+        return [_without_weights(one) for one in found]
+    return found

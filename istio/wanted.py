@@ -1,0 +1,65 @@
+"""All objects of ours that a cluster should hold, from a topology and a plan. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from istio.cluster import Cluster
+from istio.destination_rules import RuleIndex, least_request_clusters
+from istio.difference import KubeObject
+from istio.envoy_filters import render
+from istio.integration import Integration, SteeredService
+from istio.native import render_native
+from mesh.plan import Plan
+from mesh.topology import Service, ServiceName, Topology
+
+
+def wanted_objects(
+    to: Integration,
+    topology: Topology,
+    plan: Plan,
+    *,
+    least_request: Mapping[ServiceName, tuple[str, ...]] | None = None,
+) -> list[KubeObject]:
+    """Return the objects of all Services that are managed, refused ones excepted (their policy says ``off``).
+
+    Parameters
+    ----------
+    least_request:
+        By Service, the names of the clusters that Istio balances by LEAST_REQUEST; one that is not in it has no other.
+
+    A Service goes the native way where the mode or its annotation says so: then the objects hold the plan's shares. All
+    other objects depend on which Services are annotated, not on the plan.
+    """
+    managed = [service for service in topology.services if service.policy.managed and service.ports]
+    native = [service for service in managed if _is_native(to, service)]
+    found: list[KubeObject] = []
+    if to.mode != "native":
+        known = least_request or {}
+        steered = [
+            SteeredService(service.name, known.get(service.name)) for service in managed if not _is_native(to, service)
+        ]
+        clients = {container.namespace for one in topology.services for container in one.containers}
+        found = render(to, steered, client_namespaces=sorted(clients))
+    for service in native:
+        found += render_native(topology, plan, service, cluster_domain=to.cluster_domain)
+    return found
+
+
+def least_request(
+    cluster: Cluster, services: Iterable[ServiceName], *, cluster_domain: str
+) -> dict[ServiceName, tuple[str, ...]]:
+    """Return those of ``services`` with a DestinationRule that has another policy, and their clusters without one."""
+    rules = RuleIndex(cluster.destination_rules.values(), cluster_domain)
+    found = {}
+    for name in services:
+        short, _, namespace = name.rpartition(".")
+        service = cluster.services.get((namespace, short))
+        clusters = None if service is None else least_request_clusters(service, rules.of(service), cluster_domain)
+        if clusters is not None:
+            found[name] = clusters
+    return found
+
+
+def _is_native(to: Integration, service: Service) -> bool:
+    return to.mode == "native" or service.policy.programming == "istio-native"

@@ -1,0 +1,36 @@
+"""Telemetry of several replicas as one."""
+
+from __future__ import annotations
+
+from askew.replication.merging import merged, without_records
+from mesh.telemetry import LoadReport, SpanRecord, Telemetry
+from mesh.topology import ContainerName
+
+
+def load(client: str, time_s: float) -> LoadReport:
+    """A report without endpoints."""
+    return LoadReport(ContainerName(client), time_s, covered_s=time_s, endpoints=())
+
+
+def span(name: str) -> SpanRecord:
+    """A span of a service."""
+    return SpanRecord("0" * 32, "0" * 16, "", name, "", "", "server", 0.0, 0.0, False, "")
+
+
+def test_a_sidecar_that_moved_counts_once_and_newest() -> None:
+    """Two replicas know it; adding both up would count its requests twice."""
+    own = Telemetry(time_s=10.0, loads=(load("a", 4.0), load("b", 9.0)))
+    other = Telemetry(time_s=99.0, loads=(load("a", 8.0), load("b", 3.0), load("c", 5.0)))
+
+    found = merged(own, [other])
+
+    assert {one.client: one.time_s for one in found.loads} == {"a": 8.0, "b": 9.0, "c": 5.0}
+    assert found.time_s == 10.0
+
+
+def test_records_are_joined_and_count_once() -> None:
+    """What happened once is told once, though samples are told again and again."""
+    own, other = Telemetry(time_s=1.0, spans=(span("a"),)), Telemetry(time_s=1.0, spans=(span("b"),))
+
+    assert [one.service for one in merged(own, [other]).spans] == ["a", "b"]
+    assert merged(own, [without_records(other)]).spans == own.spans

@@ -1,0 +1,195 @@
+"""A leader and its followers over real ports: what is told, to whom, and who is not listened to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from askew.control_loop import Memory
+from askew.replication.replicas import Replicas
+from askew.replication.settings import ReplicationSettings
+from askew.replication.wire import Decided
+from estimators.client_rates import KnownRates
+from mesh.picture import Picture
+from mesh.plan import Plan
+from mesh.telemetry import LoadReport, Telemetry
+from mesh.topology import ContainerName, ServiceName, ServicePort
+from tests.fakes.authority import Authority
+from xds_server.metrics import XdsMetrics
+from xds_server.settings import XdsSettings
+
+pytestmark = pytest.mark.timeout(60)
+ASKEW = "URI:spiffe://cluster.local/ns/askew-system/sa/askew"
+
+
+@dataclass
+class Said:
+    """An election that a test decides."""
+
+    is_leader: bool = False
+    holder: str = ""
+    term: int = 0
+
+
+@dataclass
+class Member:
+    """One replica, its election, and what it was told."""
+
+    replicas: Replicas
+    election: Said
+    told: list[Decided] = field(default_factory=list)
+
+
+async def until(found: Callable[[], object]) -> None:
+    """Wait for something to become true."""
+    async with asyncio.timeout(15):
+        while not found():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def member(name: str, xds: XdsSettings | None = None) -> AsyncIterator[Member]:
+    """Run one replica."""
+    told: list[Decided] = []
+    settings = ReplicationSettings(port=0, name=name)
+    metrics = XdsMetrics(CollectorRegistry())
+    replicas = Replicas(settings, xds or XdsSettings(), metrics, on_decided=told.append)
+    election = Said()
+    replicas.take_part(election)
+    await replicas.start()
+    running = asyncio.create_task(replicas.run())
+    try:
+        yield Member(replicas, election, told)
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+def elect(leader: Member, *others: Member, term: int) -> None:
+    """Let one lead."""
+    for one in (leader, *others):
+        one.election.is_leader, one.election.holder, one.election.term = one is leader, leader.replicas.identity, term
+        one.replicas.leadership_changed(one is leader)
+
+
+def report(client: str, time_s: float) -> Telemetry:
+    """Telemetry of one client."""
+    return Telemetry(time_s=time_s, loads=(LoadReport(ContainerName(client), time_s, time_s, ()),))
+
+
+def publish(leader: Member, rate: float = 1.0) -> Memory:
+    """Publish a tick that is known by a rate in its memory."""
+    memory = Memory(rates=KnownRates(changing_since_s={ServicePort(ServiceName("shop.default"), 80): rate}))
+    leader.replicas.publish(plan=Plan(), picture=Picture(), memory=memory)
+    return memory
+
+
+@pytest.fixture
+async def three() -> AsyncIterator[list[Member]]:
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(member(name)) for name in ("a", "b", "c")]
+
+
+async def followed(leader: Member, count: int) -> None:
+    await until(lambda: len(leader.replicas.leader_side.followers) == count)
+
+
+async def test_what_sidecars_tell_followers_the_leader_hears(three: list[Member]) -> None:
+    """All replicas' telemetry is merged at the leader; what a follower says anew supersedes what it said."""
+    a, b, c = three
+    elect(a, b, c, term=1)
+    for one, client in ((b, "web-1"), (c, "web-2")):
+        one.replicas.report(report(client, 1.0))
+    await until(lambda: len(a.replicas.merged(Telemetry(time_s=2.0)).loads) == 2)
+    b.replicas.report(report("web-1", 3.0))
+    await until(lambda: max(one.time_s for one in a.replicas.merged(Telemetry(time_s=4.0)).loads) == 3.0)
+
+
+async def test_what_the_leader_decides_all_know(three: list[Member]) -> None:
+    """Plan, picture and memory come whole, in order, and never to the leader itself."""
+    a, b, c = three
+    elect(a, b, c, term=1)
+    await followed(a, 2)
+    memory = publish(a, rate=7.0)
+    await until(lambda: b.told and c.told)
+
+    assert [one.memory for one in (*b.told, *c.told)] == [memory, memory]
+    assert b.replicas.has_followed
+    assert a.told == []
+
+
+async def test_a_new_leader_is_followed_and_an_old_one_is_not_believed(three: list[Member]) -> None:
+    """The lease's transitions say who is newer, whatever comes later over which wire."""
+    a, b, c = three
+    elect(a, b, c, term=1)
+    await followed(a, 2)
+    publish(a)
+    await until(lambda: c.told)
+    elect(b, a, c, term=2)
+    await followed(b, 2)
+    publish(b, rate=2.0)
+    await until(lambda: c.told[-1].leader == "b")
+    # `a` missed it all: it still takes itself for the leader, and `c` comes to it.
+    a.election.is_leader, a.election.term, c.election.holder = True, 1, a.replicas.identity
+    a.replicas.leadership_changed(True)
+    c.replicas.leadership_changed(False)
+    await until(lambda: "c" in a.replicas.leader_side.followers or len(a.replicas.leader_side.followers) == 1)
+    for _ in range(5):
+        publish(a, rate=3.0)
+        await asyncio.sleep(0.02)
+    assert c.told[-1].leader == "b"
+
+
+async def test_who_leads_no_more_says_no_more(three: list[Member]) -> None:
+    """A leader that steps down ends its followers' streams; what it publishes then goes nowhere."""
+    a, b, _ = three
+    elect(a, b, term=1)
+    await followed(a, 1)
+    a.election.is_leader = False
+    a.replicas.leadership_changed(False)
+    publish(a)
+    await followed(a, 0)
+    await until(
+        lambda: "does not lead" in b.replicas.follower_side.error or "no more" in b.replicas.follower_side.error
+    )
+    assert b.told == []
+
+
+def mtls(authority: Authority, name: str, san: str) -> XdsSettings:
+    """Settings of a replica with this name in its certificate."""
+    issued = authority.issue(name, san)
+    return XdsSettings(
+        certificate_file=str(issued.certificate), key_file=str(issued.key), client_ca_file=str(authority.certificate)
+    )
+
+
+async def test_over_mtls_a_spiffe_id_is_enough(tmp_path: Path) -> None:
+    """Istio's certificates name no host: the id is what is checked, on both sides."""
+    authority = Authority(tmp_path)
+    async with member("a", mtls(authority, "a", ASKEW)) as a, member("b", mtls(authority, "b", ASKEW)) as b:
+        elect(a, b, term=1)
+        await followed(a, 1)
+        publish(a)
+        await until(lambda: b.told)
+
+
+@pytest.mark.parametrize("wrong", ["leader", "follower"])
+async def test_a_workload_is_no_replica(tmp_path: Path, wrong: str) -> None:
+    """A certificate of the same authority, but another name: neither is it led, nor does it lead."""
+    authority, other = Authority(tmp_path), "URI:spiffe://cluster.local/ns/shop/sa/web"
+    of_a, of_b = (other, ASKEW) if wrong == "leader" else (ASKEW, other)
+    async with member("a", mtls(authority, "a", of_a)) as a, member("b", mtls(authority, "b", of_b)) as b:
+        elect(a, b, term=1)
+        await until(lambda: b.replicas.follower_side.error)
+        publish(a)
+        assert b.told == []
+        assert a.replicas.leader_side.followers == ()
+        if wrong == "follower":
+            assert "PERMISSION_DENIED" in b.replicas.follower_side.error

@@ -1,0 +1,125 @@
+"""Events and conditions of Services: once for each change, by the leader alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
+
+import pytest
+
+from istio.client import KubernetesClient, connect
+from istio.events import ServiceTeller
+from istio.kinds import SERVICES
+from istio.objects import Service
+from istio.pruning import prune
+from istio.settings import KubernetesSettings
+from mesh.topology import ServiceName
+from tests.fakes.api_server import ApiServer
+from tests.istio.cluster_objects import Body, endpoint, endpoint_slice, pod, service
+from tests.istio.seen import seen
+
+T = TypeVar("T")
+REVIEWS = ServiceName("reviews.default")
+
+
+class Leads:
+    """Leadership that the test decides."""
+
+    is_leader = True
+
+    async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
+        return await write()
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    """A stand-in."""
+    async with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(api: ApiServer) -> AsyncIterator[KubernetesClient]:
+    """A client."""
+    async with await connect(KubernetesSettings(api_server=api.url)) as connected:
+        yield connected
+
+
+async def told(api: ApiServer, teller: ServiceTeller, asked: Body | None, *, applied: bool = False) -> list[str]:
+    """Put the Service (None: as it is), let the teller look, and return status and reason of all conditions."""
+    if asked is not None:
+        api.put(asked)
+    body = api.get("Service", "reviews")
+    found = seen(body, pod("a"), endpoint_slice(endpoint("10.0.0.1", "a")))
+    known = prune(SERVICES, body)
+    assert isinstance(known, Service)
+    done = frozenset((REVIEWS,)) if applied else frozenset[ServiceName]()
+    await teller.step([known], found.topology, found.findings, applied=done)
+    conditions: list[dict[str, Any]] = api.get("Service", "reviews").get("status", {}).get("conditions", [])
+    return [f"{one['status']} {one['reason']}" for one in conditions]
+
+
+def events(api: ApiServer) -> list[tuple[str, int]]:
+    """Return reason and count of all Events."""
+    return [(one["reason"], one["count"]) for one in api.all_of("Event")]
+
+
+async def test_a_services_way(api: ApiServer, client: KubernetesClient) -> None:
+    """Asked for, applied, not asked for: nothing, True, nothing; an Event for each turn."""
+    teller = ServiceTeller(client, Leads())
+    way = [
+        await told(api, teller, service(routing="uniform")),
+        await told(api, teller, None, applied=True),
+        await told(api, teller, None, applied=True),
+        await told(api, teller, service()),
+    ]
+
+    assert way == [[], ["True AskewApplied"], ["True AskewApplied"], []]
+    assert events(api) == [("AskewApplied", 1), ("AskewReverted", 1)]
+
+
+async def test_a_refusal_is_told_once_whoever_leads(api: ApiServer, client: KubernetesClient) -> None:
+    """The condition tells a new leader that it has been said."""
+    for _ in range(3):
+        found = await told(api, ServiceTeller(client, Leads()), service(routing="nearest") if not _ else None)
+
+    assert found == ["False AskewUnsupported"]
+    assert events(api) == [("AskewUnsupported", 1)]
+    assert "allowed: off | uniform" in api.all_of("Event")[0]["message"]
+
+
+async def test_the_same_news_again_is_counted(api: ApiServer, client: KubernetesClient) -> None:
+    """One Event, twice."""
+    teller = ServiceTeller(client, Leads())
+    for asked in (service(routing="wrong"), service(), service(routing="wrong")):
+        await told(api, teller, asked)
+
+    assert events(api) == [("AskewUnsupported", 2)]
+
+
+async def test_observe_is_shown_and_makes_no_event(api: ApiServer, client: KubernetesClient) -> None:
+    """Nothing has been changed."""
+    found = await told(api, ServiceTeller(client, Leads()), service(routing="uniform", mode="observe"), applied=True)
+
+    assert (found, events(api)) == (["False AskewObserving"], [])
+
+
+async def test_who_does_not_lead_writes_nothing(api: ApiServer, client: KubernetesClient) -> None:
+    """Not even what everyone can see."""
+    leads = Leads()
+    leads.is_leader = False
+    await told(api, ServiceTeller(client, leads), service(routing="wrong"))
+
+    assert api.writes() == []
+
+
+async def test_conditions_of_others_stay(api: ApiServer, client: KubernetesClient) -> None:
+    """A load balancer's controller has its own."""
+    other = {"type": "LoadBalancerReady", "status": "True", "reason": "Ready", "message": ""}
+    api.put(service(routing="wrong"))
+    api.put(service(routing="wrong") | {"status": {"conditions": [other]}})
+    teller = ServiceTeller(client, Leads())
+    both = await told(api, teller, None)
+    alone = await told(api, teller, service())
+
+    assert (both, alone) == (["True Ready", "False AskewUnsupported"], ["True Ready"])

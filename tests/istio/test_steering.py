@@ -1,0 +1,111 @@
+"""Our objects are kept as they are wanted, and each Service hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from istio.client import KubernetesClient, connect
+from istio.envoy_filters import render
+from istio.integration import Integration, SteeredService
+from istio.native import render_native
+from istio.settings import KubernetesSettings
+from istio.steering import Desired, Steering
+from mesh.topology import ServiceName
+from tests.fakes.api_server import ApiServer
+from tests.fakes.clock import FakeClock
+from tests.istio.test_native import SHOP, TOPOLOGY, plan
+from tests.real.sidecar_mesh import until
+
+TO = Integration()
+
+
+class World:
+    """A stand-in of the API, and a steering whose wish a test may change."""
+
+    def __init__(self, api: ApiServer, client: KubernetesClient, clock: FakeClock) -> None:
+        self.api, self.clock = api, clock
+        self.desired = Desired()
+        self.steering = Steering(client, TO, lambda: self.desired, now_s=clock, wall_s=clock)
+
+    def want(self, *services: str, **unsupported: str) -> None:
+        objects = render(TO, [SteeredService(ServiceName(f"{name}.default")) for name in services])
+        self.desired = Desired(objects, {ServiceName(f"{name}.default"): why for name, why in unsupported.items()})
+        self.steering.note_change()
+
+    def events(self) -> list[tuple[str, str, int]]:
+        """Return reason, Service and count of all Events, sorted."""
+        found = self.api.all_of("Event")
+        return sorted((one["reason"], one["involvedObject"]["name"], one["count"]) for one in found)
+
+
+@pytest.fixture
+async def world(clock: FakeClock) -> AsyncIterator[World]:
+    async with ApiServer() as api, await connect(KubernetesSettings(api_server=api.url, deadline_s=2.0)) as client:
+        yield World(api, client, clock)
+
+
+async def test_each_service_hears_what_was_done(world: World) -> None:
+    """Applied, refused, and back at Istio's; once for each change, not for each look."""
+    world.want("shop", naked="headless")
+    for _ in range(3):
+        await world.steering.step()
+    assert world.events() == [("AskewApplied", "shop", 1), ("AskewUnsupported", "naked", 1)]
+    world.want(naked="headless")
+    await world.steering.step()
+
+    assert ("AskewReverted", "shop", 1) in world.events()
+    assert world.api.all_of("EnvoyFilter") == []
+
+
+async def test_no_event_is_worth_an_objects_application(world: World) -> None:
+    """Where Events may not be written, Services are steered all the same."""
+    world.api.faults.forbidden.add(("create", "events"))
+    world.want("shop")
+    outcome = await world.steering.step()
+
+    assert len(outcome.applied) == 2
+
+
+async def test_it_goes_on_when_the_api_is_back(world: World) -> None:
+    """What was wanted in the meantime is applied then."""
+    running = asyncio.create_task(world.steering.run())
+    try:
+        await world.api.stop()
+        world.want("shop")
+        await world.api.start()
+        await until(lambda: len(world.api.all_of("EnvoyFilter")) == 2)
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+
+async def test_weights_of_mode_native_wait(world: World) -> None:
+    """Each change is a push of routes to all proxies: at most one in 45 s."""
+    objects = render_native(TOPOLOGY, plan(), SHOP, cluster_domain="cluster.local")
+    world.desired = Desired(objects)
+    await world.steering.step()
+    changed: list[dict[str, Any]] = copy.deepcopy(objects)
+    changed[1]["spec"]["http"][1]["route"][0]["weight"] = 26
+    world.desired = Desired(changed)
+    assert (await world.steering.step()).applied == []
+    await world.clock.advance(45.0)
+
+    assert [ref.kind for ref in (await world.steering.step()).applied] == ["VirtualService"]
+
+
+async def test_nodes_of_mode_native_do_not_wait(world: World) -> None:
+    """A route to a node that has no endpoint any more would answer 503."""
+    objects = render_native(TOPOLOGY, plan(), SHOP, cluster_domain="cluster.local")
+    world.desired = Desired(objects)
+    await world.steering.step()
+    changed: list[dict[str, Any]] = copy.deepcopy(objects)
+    del changed[0]["spec"]["subsets"][0]
+    del changed[1]["spec"]["http"][0]
+    world.desired = Desired(changed)
+
+    assert len((await world.steering.step()).applied) == 2

@@ -1,0 +1,158 @@
+"""The watchdog takes the EnvoyFilters back when nobody serves endpoints, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from istio.apply import reconcile
+from istio.client import KubernetesClient, connect
+from istio.envoy_filters import render
+from istio.integration import Integration, SteeredService
+from istio.settings import KubernetesSettings
+from istio.watchdog import Vigil, Watchdog, WatchdogSettings
+from mesh.topology import ServiceName
+from tests.fakes.api_server import ApiServer
+from tests.fakes.clock import FakeClock
+
+TO = Integration()
+WANTED = render(TO, [SteeredService(ServiceName("reviews.default"))])
+
+
+def replicas(*ready: bool | None) -> dict[str, Any]:
+    """Return the EndpointSlice of the control plane."""
+    return {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": "askew-xds-x",
+            "namespace": "askew-system",
+            "labels": {"kubernetes.io/service-name": "askew-xds"},
+        },
+        "addressType": "IPv4",
+        "endpoints": [
+            {"addresses": [f"10.0.0.{i}"], "conditions": {} if one is None else {"ready": one}}
+            for i, one in enumerate(ready)
+        ],
+    }
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[ApiServer]:
+    async with ApiServer() as running:
+        yield running
+
+
+@pytest.fixture
+async def client(api: ApiServer) -> AsyncIterator[KubernetesClient]:
+    async with await connect(KubernetesSettings(api_server=api.url, deadline_s=2.0)) as connected:
+        await reconcile(connected, TO, WANTED)
+        yield connected
+
+
+@pytest.fixture
+def watchdog(client: KubernetesClient, clock: FakeClock) -> Watchdog:
+    return Watchdog(client, TO, WatchdogSettings(), now_s=clock, wall_s=clock)
+
+
+def filters(api: ApiServer) -> int:
+    return len(api.all_of("EnvoyFilter"))
+
+
+async def test_ten_seconds_without_a_ready_replica_take_the_filters(
+    api: ApiServer, watchdog: Watchdog, clock: FakeClock
+) -> None:
+    """Not earlier; and an Event on the Service says it."""
+    api.put(replicas(False, False))
+    await watchdog.look()
+    await clock.advance(9.9)
+    await watchdog.look()
+    assert filters(api) == 2
+    await clock.advance(0.1)
+    await watchdog.look()
+
+    assert filters(api) == 0
+    (event,) = api.all_of("Event")
+    assert (event["reason"], event["involvedObject"]["name"]) == ("AskewReverted", "reviews")
+
+
+async def test_one_ready_replica_is_enough(api: ApiServer, watchdog: Watchdog, clock: FakeClock) -> None:
+    """It starts to count anew; an endpoint without a condition counts as ready."""
+    for state in ((False,), (False, True), (False,), (None,), (False,)):
+        api.put(replicas(*state))
+        await watchdog.look()
+        await clock.advance(9.0)
+
+    assert filters(api) == 2
+
+
+async def test_no_slice_at_all_counts_as_nobody(api: ApiServer, watchdog: Watchdog, clock: FakeClock) -> None:
+    """The control plane was uninstalled, or never came."""
+    await watchdog.look()
+    await clock.advance(10.0)
+    await watchdog.look()
+
+    assert filters(api) == 0
+
+
+async def test_an_api_that_is_away_says_nothing(api: ApiServer, watchdog: Watchdog, clock: FakeClock) -> None:
+    """A minute's outage of the API is none of the control plane: sidecars obey on, and nothing is taken back."""
+    api.put(replicas(True))
+    await watchdog.look()
+    await api.stop()
+    for _ in range(6):
+        await clock.advance(10.0)
+        await watchdog.look()
+    await api.start()
+    await watchdog.look()
+
+    assert filters(api) == 2
+
+
+async def test_a_removal_that_failed_is_tried_again(api: ApiServer, watchdog: Watchdog, clock: FakeClock) -> None:
+    """At the next look that is allowed to act."""
+    api.faults.fail(500, verb="delete", times=1)
+    for _ in range(4):
+        await watchdog.look()
+        await clock.advance(10.0)
+
+    assert filters(api) == 0
+
+
+async def test_what_others_own_stays(api: ApiServer, watchdog: Watchdog, clock: FakeClock) -> None:
+    """Only what carries our label."""
+    api.put(
+        {"kind": "EnvoyFilter", "metadata": {"name": "lua", "namespace": "istio-system"}, "spec": {"configPatches": []}}
+    )
+    await watchdog.look()
+    await clock.advance(10.0)
+    await watchdog.look()
+
+    assert [one["metadata"]["name"] for one in api.all_of("EnvoyFilter")] == ["lua"]
+
+
+def test_what_is_unknown_starts_the_count_anew() -> None:
+    """Half of the time nobody was seen ready, half of it nothing was seen."""
+    vigil = Vigil(limit_s=10.0)
+
+    assert [vigil.observe(seen, now_s=at) for at, seen in ((0, 0), (9, None), (10, 0), (19, 0), (20, 0))] == [
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+async def test_it_needs_no_right_to_the_rules_of_mode_native(
+    api: ApiServer, watchdog: Watchdog, clock: FakeClock
+) -> None:
+    """Nor to write Events: what counts is that the EnvoyFilters go."""
+    api.faults.forbidden |= {("list", "destinationrules"), ("list", "virtualservices"), ("create", "events")}
+    await watchdog.look()
+    await clock.advance(10.0)
+    await watchdog.look()
+
+    assert filters(api) == 0

@@ -1,0 +1,123 @@
+"""From a person's annotation to the sidecars and back, through all that goes wrong on the way; no request fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from istio.client import connect
+from istio.settings import KubernetesSettings
+from istio.watchdog import Watchdog, WatchdogSettings
+from tests.real.istio_cluster import WHOLE, IstioCluster
+from tests.real.sidecar_mesh import failures, until
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioCluster]:
+    async with IstioCluster(tmp_path, envoy) as running:
+        yield running
+
+
+@asynccontextmanager
+async def traffic(cluster: IstioCluster) -> AsyncIterator[None]:
+    """Let both clients send all the time; no request may fail."""
+    done = asyncio.Event()
+    sending = asyncio.create_task(cluster.send_until(done))
+    try:
+        yield
+    finally:
+        done.set()
+        answers = await sending
+    assert failures(answers) == []
+    assert sum(answers.values()) > 100
+
+
+async def test_annotate_and_the_sidecars_obey_un_annotate_and_they_are_istios(cluster: IstioCluster) -> None:
+    """Within two seconds (printed), with Events that say so."""
+    async with traffic(cluster):
+        await cluster.some_more()
+        cluster.annotate(routing="local-first")
+        obeyed_s = await until(cluster.local)
+        await cluster.some_more()
+        cluster.annotate()
+        back_s = await until(cluster.istios)
+        await cluster.some_more()
+    print(f"obeyed after {obeyed_s:.2f} s, back after {back_s:.2f} s")
+
+    assert cluster.api.all_of("EnvoyFilter") == []
+    assert {"AskewApplied", "AskewReverted"} <= cluster.events()
+
+
+async def test_a_wrong_annotation_changes_nothing_and_is_told(cluster: IstioCluster) -> None:
+    """Also where the Service was steered well before: it is Istio's then."""
+    async with traffic(cluster):
+        cluster.annotate(routing="lokal-first")
+        await until(lambda: "AskewUnsupported" in cluster.events())
+        assert cluster.api.all_of("EnvoyFilter") == []
+        cluster.annotate(routing="local-first")
+        await until(cluster.local)
+        cluster.annotate(routing="local-first", connections="none")
+        await until(cluster.istios)
+        await cluster.some_more()
+
+
+async def test_observe_mode_patches_nothing(cluster: IstioCluster) -> None:
+    """The plan is there to look at; the cluster holds nothing of ours."""
+    cluster.annotate(routing="local-first", mode="observe")
+    await until(lambda: cluster.plane.plan.services)
+
+    assert not any(plan.applied for plan in cluster.plane.plan.services.values())
+    assert cluster.api.all_of("EnvoyFilter") == []
+    assert await cluster.istios()
+
+
+@pytest.mark.slow
+async def test_an_outage_of_the_api_watch_gaps_and_restarts_cost_nothing(cluster: IstioCluster) -> None:
+    """The API goes and comes, watches lose their past, Askew restarts: sidecars obey throughout, and hear the end."""
+    async with traffic(cluster):
+        cluster.annotate(routing="local-first")
+        await until(cluster.local)
+        await cluster.api.stop()
+        await asyncio.sleep(1.0)  # the outage
+        assert await cluster.local()
+        await cluster.api.start()
+        await cluster.stop_askew()
+        await cluster.some_more()
+        assert await cluster.local()
+        await cluster.start_askew()
+        cluster.api.cut_watches()
+        cluster.annotate(routing="uniform")
+        cluster.api.compact()
+
+        async def uniform() -> bool:
+            found = [await sidecar.weights(WHOLE) for sidecar in cluster.sidecars.values()]
+            return all(sorted(weights.values()) == [9999, 10_000] for weights in found)
+
+        await until(uniform, deadline_s=40)
+        cluster.annotate()
+        await until(cluster.istios)
+
+
+@pytest.mark.slow
+async def test_the_watchdog_gives_a_mesh_without_askew_back_to_istio(cluster: IstioCluster) -> None:
+    """All replicas are gone for good: the filters go, the sidecars are istiod's, and no request was lost."""
+    settings = KubernetesSettings(api_server=cluster.api.url)
+    async with traffic(cluster):
+        cluster.annotate(routing="local-first")
+        await until(cluster.local)
+        await cluster.stop_askew()
+        async with await connect(settings) as client:
+            watchdog = Watchdog(client, cluster.to, WatchdogSettings(limit_s=0.2, poll_s=0.05))
+            watching = asyncio.create_task(watchdog.run())
+            await until(cluster.istios)
+            watching.cancel()
+            await asyncio.wait((watching,))
+        await cluster.some_more()
+
+    assert cluster.api.all_of("EnvoyFilter") == []

@@ -1,0 +1,201 @@
+"""EDS for the clusters that istiod gave its sidecars: an answer for every name, at once.
+
+istiod keeps clusters, listeners and routes; of the clusters of annotated Services we are only asked for the endpoints,
+by names that istiod made up (``outbound|9080|v2|reviews.default.svc.cluster.local``). A name that is not answered
+would leave a cluster warming, and with it a whole new pod; so each is answered when it is asked for, also a Service
+that we do not steer: all its ready endpoints with equal weights, which is what istiod would give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from mesh.plan import Plan, ServicePlan
+from mesh.standby import standbys
+from mesh.topology import Container, Service, ServicePort, Topology
+from xds_server.resources.endpoints import HEAVIEST
+from xds_server.resources.istio_frame import IstioFrame
+from xds_server.resources.names import EDS, IstioCluster, istio_cluster
+from xds_server.resources.service_piece import PlannedWeights
+from xds_server.resources.wire import text_field
+from xds_server.snapshot import Resource, Snapshot, resource
+
+_CLA_CLUSTER_NAME = 1
+
+
+class IstioEndpoints:
+    """The endpoints of Istio's clusters, by one topology and one plan.
+
+    Parameters
+    ----------
+    predecessor:
+        The one before: answers that cannot have changed are taken over from it.
+    pinned:
+        Service ports that are answered by an earlier one, because proxies refused the present answers.
+    """
+
+    def __init__(
+        self,
+        topology: Topology,
+        plan: Plan,
+        *,
+        predecessor: IstioEndpoints | None = None,
+        pinned: Mapping[ServicePort, IstioEndpoints] | None = None,
+    ) -> None:
+        self.topology, self.plan = topology, plan
+        self.pinned = dict(pinned or {})
+        self._frames: dict[str, IstioFrame] = {}
+        self._planned: dict[str, PlannedWeights] = {}
+        self._plain: dict[str, Resource] = {}
+        self._answers: dict[str, Answers] = {}
+        self._before: dict[str, Answers] = {}
+        # Shared by all that follow each other: a proxy that nothing has changed for keeps its old snapshot, but what it
+        # asks for from now on is answered by the newest.
+        self._newest: list[IstioEndpoints] = predecessor._newest if predecessor is not None else []
+        self._newest[:] = [self]
+        if predecessor is None:
+            return
+        self._before = {**predecessor._before, **predecessor._answers}
+        if predecessor.topology is topology and predecessor.pinned == self.pinned:
+            self._frames, self._planned = predecessor._frames, predecessor._planned
+        else:
+            known = topology.container_by_proxy_id
+            self._before = {proxy: answers for proxy, answers in self._before.items() if proxy in known}
+
+    def snapshot(self, proxy: str) -> Snapshot:
+        """Return what a sidecar of Istio's may ask us for; the same object until something has changed.
+
+        ``proxy`` is ``<pod>.<namespace>``; one that the topology does not know gets equal weights.
+        """
+        answers = self._answers.get(proxy)
+        if answers is None:
+            earlier = self._before.pop(proxy, None)
+            answers = self._answers[proxy] = Answers(self._newest, proxy, {} if earlier is None else earlier.made)
+        return answers.snapshot
+
+    def answer(self, proxy: str, name: str, earlier: Answer | None) -> Answer | None:
+        """Return a cluster's endpoints for a sidecar, or None: gone, and the sidecar should keep what it has.
+
+        ``earlier`` is what it was answered before, None for a name that it asks for the first time.
+        """
+        cluster = istio_cluster(name)
+        service = None if cluster is None else self.topology.service_by_name.get(cluster.service)
+        if cluster is None or service is None or all(port.number != cluster.port for port in service.ports):
+            # Told once that there is nothing, it stops waiting. Who has endpoints of a Service that has just gone
+            # keeps them until istiod takes the cluster away.
+            return None if earlier is not None and not earlier.is_stranger else _nothing(name)
+        service_port = ServicePort(cluster.service, cluster.port)
+        pinned = self.pinned.get(service_port)
+        if pinned is not None:
+            return pinned.answer(proxy, name, earlier)
+        plan = self.plan.services.get(service_port)
+        if earlier is not None and earlier.topology is self.topology and earlier.plan is plan:
+            return earlier
+        one = self._steered(proxy, name, cluster, service, plan) if plan is not None else None
+        return Answer(one or self._plain_of(name, cluster, service), self.topology, plan)
+
+    def _steered(
+        self, proxy: str, name: str, cluster: IstioCluster, service: Service, plan: ServicePlan
+    ) -> Resource | None:
+        """Return the plan's weights; None where the plan says nothing of this client and these endpoints."""
+        client = self.topology.container_by_proxy_id.get(proxy)
+        if client is None or not plan.applied or plan.programming == "istio-native":
+            return None
+        frame = self._frame(name, cluster, service)
+        planned = self._planned.get(name)
+        if planned is None or planned.plan is not plan:
+            planned = self._planned[name] = PlannedWeights(plan, frame)
+        row = planned.row(client.name)
+        if not any(row):
+            return None
+        spares = self._spares(client, frame, row) if name in self.topology.istio.ejecting else []
+        body, load = frame.assignment(name, _not_all_equal(row), spares)
+        return resource(EDS, name, body, load=load)
+
+    def _plain_of(self, name: str, cluster: IstioCluster, service: Service) -> Resource:
+        one = self._plain.get(name)
+        if one is None:
+            frame = self._frame(name, cluster, service)
+            body, load = frame.assignment(name, [1] * len(frame.names))
+            # A subset of which no endpoint is ready is empty at istiod's, too.
+            one = self._plain[name] = resource(EDS, name, body, may_be_empty=not frame.names, load=load)
+        return one
+
+    def _frame(self, name: str, cluster: IstioCluster, service: Service) -> IstioFrame:
+        frame = self._frames.get(name)
+        if frame is None:
+            facts = self.topology.istio
+            members = [
+                container
+                for container in service.containers
+                if facts.is_in_subset(container.name, service.name, cluster.subset)
+            ]
+            frame = self._frames[name] = IstioFrame(self.topology, members, cluster.port, facts)
+        return frame
+
+    def _spares(self, client: Container, frame: IstioFrame, row: list[int]) -> list[int]:
+        used = [container for container, weight in zip(frame.containers, row, strict=True) if weight]
+        chosen = standbys(self.topology, client, frame.containers, used=used)
+        return [frame.position[container.name] for container in chosen]
+
+
+class Answer(NamedTuple):
+    """What was answered, and by what: while those are the same, the answer is, too."""
+
+    resource: Resource
+    topology: Topology | None = None
+    plan: ServicePlan | None = None
+
+    @property
+    def is_stranger(self) -> bool:
+        """Whether it says that nothing is known of the name."""
+        return self.topology is None
+
+
+class Answers(Mapping[str, Resource]):
+    """One sidecar's endpoints, made when they are asked for; iterates over those that were."""
+
+    def __init__(self, newest: list[IstioEndpoints], proxy: str, earlier: Mapping[str, Answer]) -> None:
+        self._newest, self._proxy, self._earlier = newest, proxy, earlier
+        self.made: dict[str, Answer] = {}
+        self.snapshot = Snapshot({EDS: self})
+
+    def __getitem__(self, name: str) -> Resource:
+        found = self.made.get(name)
+        if found is None:
+            found = self._newest[0].answer(self._proxy, name, self._earlier.get(name))
+            if found is None:
+                raise KeyError(name)
+            self.made[name] = found
+        return found.resource
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self.made))
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    # Two of them are alike only while neither is asked for more, which nobody can know.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+def _nothing(name: str) -> Answer:
+    return Answer(resource(EDS, name, text_field(_CLA_CLUSTER_NAME, name), may_be_empty=True))
+
+
+def _not_all_equal(row: list[int]) -> list[int]:
+    """Return the weights with one of them a ten-thousandth lighter, if all are the same.
+
+    Envoy's LEAST_REQUEST makes two random choices where all weights are equal, whatever its bias; where they differ,
+    and with the bias 0, it follows the weights.
+    """
+    used = [p for p, weight in enumerate(row) if weight]
+    if len(used) < 2 or len({row[p] for p in used}) > 1:
+        return row
+    changed = row.copy()
+    changed[used[-1]] = max(1, HEAVIEST - 1)
+    for p in used[:-1]:
+        changed[p] = HEAVIEST
+    return changed
