@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lab.simulator.policies.aperture import DeterministicAperture
+from lab.simulator.policies.askew import Askew, AskewThree, PerfectAskew, PerfectAskewThree
 from lab.simulator.policies.client_weighted import ClientWeighted
 from lab.simulator.policies.imbres import Imbres
 from lab.simulator.policies.join_shortest import JoinShortestQueue, SharedTwoChoices
@@ -45,6 +46,10 @@ POLICIES: Mapping[str, Callable[[], Policy]] = {
     "prequal": Prequal,
     "imbres": Imbres,
     "opttraffic": OptTraffic,
+    "askew": Askew,
+    "askew-3": AskewThree,
+    "oracle-askew": PerfectAskew,
+    "oracle-askew-3": PerfectAskewThree,
     "oracle-static-optimum": StaticOptimum,
     "oracle-transport-rr": TransportRoundRobin,
     "oracle-transport-lr": TransportLeastRequest,
