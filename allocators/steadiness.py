@@ -14,6 +14,8 @@ from allocators.scaling import Links, balance, links_of
 from allocators.sparse import samples
 
 ENOUGH_CHANGE = 0.05  # of all requests; targets or rates that moved less re-solve nothing
+ENOUGH_MISS = 0.1  # of an endpoint's target; in a large service 5 % of all requests is more than all of one endpoint's
+LEAST_WEIGHED = 0.2  # of the mean target: by no less is a miss measured, or the rates of the slowest would move a plan
 CHEAP = 0.01  # of a target; what keeping links may cost
 ENOUGH_LINKS = 0.8  # of what a fresh plan would have; fewer would average errors less well
 
@@ -37,6 +39,8 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     moved_rates = np.abs(standing.rates[rows] - rates).sum() if problem.rates.any() else 0.0
     if max(moved_targets, moved_rates) > ENOUGH_CHANGE:
         return None
+    if _misses_one(standing, rows, columns, rates=rates if problem.rates.any() else None, targets=targets):
+        return None
     if standing.clients == problem.clients and standing.endpoints == problem.endpoints:
         return standing
     return Standing(
@@ -49,6 +53,21 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
         targets=standing.targets[columns],
         terms=standing.terms,
     )
+
+
+def _misses_one(
+    standing: Standing, rows: list[int], columns: list[int], *, rates: Floats | None, targets: Floats
+) -> bool:
+    """Whether the shares in force now miss some endpoint's target by over a tenth more than when they were solved."""
+    wanted = np.zeros(len(targets))
+    wanted[columns] = targets  # in the order of what stands
+    moved = wanted - standing.targets
+    if rates is not None:
+        now = np.zeros(len(rates))
+        now[rows] = rates
+        moved = moved - (now - standing.rates) @ standing.fractions
+    allowed = ENOUGH_MISS * np.maximum(wanted, LEAST_WEIGHED * wanted.mean())
+    return bool((np.abs(moved) > allowed).any())
 
 
 def standing_fractions(problem: TrafficProblem) -> Floats | None:
