@@ -12,13 +12,38 @@ from lab.simulator.pair import Pair
 from lab.simulator.telemetry import Window, bucket_bounds_s
 from mesh.policy import Policy as MeshPolicy
 from mesh.telemetry import ClusterCounters, EndpointLoad, LatencyHistogram, LoadReport, Telemetry
-from mesh.topology import Call, Container, Node, Port, Service, ServicePort, Topology
+from mesh.topology import (
+    Call,
+    Container,
+    ContainerName,
+    Node,
+    NodeName,
+    Port,
+    Service,
+    ServiceName,
+    ServicePort,
+    Topology,
+)
 
-CALLER, CALLEE = "caller.sim", "callee.sim"
+CALLER, CALLEE = ServiceName("caller.sim"), ServiceName("callee.sim")
 PORT, APP_PORT = 80, 8080
 SERVICE_PORT = ServicePort(CALLEE, PORT)
 CLUSTER, INBOUND = f"outbound|{PORT}||{CALLEE}", f"inbound|{APP_PORT}||"
 BOUNDS_MS = tuple(float(bound * 1000.0) for bound in bucket_bounds_s()[:-1])
+
+
+def client_name(row: int) -> ContainerName:
+    """Return the name of a client."""
+    return ContainerName(f"c{row}")
+
+
+def server_name(column: int) -> ContainerName:
+    """Return the name of a server."""
+    return ContainerName(f"s{column}")
+
+
+def _node_name(node: int) -> NodeName:
+    return NodeName(f"n{node}")
 
 
 def topology_of(pair: Pair, *, policy: MeshPolicy) -> Topology:
@@ -29,15 +54,16 @@ def topology_of(pair: Pair, *, policy: MeshPolicy) -> Topology:
     highest = int(max(pair.client_nodes.max(), pair.server_nodes.max()))
     zones = dict(zip(pair.client_nodes.tolist(), pair.client_zones.tolist(), strict=True))
     zones.update(zip(pair.server_nodes.tolist(), pair.server_zones.tolist(), strict=True))
-    nodes = tuple(Node(f"n{node}", zone=f"z{zones.get(node, 0)}", region="r") for node in range(highest + 1))
+    nodes = tuple(Node(_node_name(node), zone=f"z{zones.get(node, 0)}", region="r") for node in range(highest + 1))
     clients = tuple(
-        Container(f"c{i}", CALLER, f"n{node}", f"c{i}.sim") for i, node in enumerate(pair.client_nodes.tolist())
+        Container(client_name(i), CALLER, _node_name(node), f"c{i}.sim")
+        for i, node in enumerate(pair.client_nodes.tolist())
     )
     servers = tuple(
         Container(
-            f"s{j}",
+            server_name(j),
             CALLEE,
-            f"n{node}",
+            _node_name(node),
             f"s{j}.sim",
             ports={PORT: APP_PORT},
             capacity=float(pair.workers[j]),
@@ -92,12 +118,12 @@ class SidecarReports:
             )
             for j in used
         )
-        return LoadReport(client=f"c{client}", time_s=now_s, covered_s=now_s, endpoints=loads)
+        return LoadReport(client=client_name(client), time_s=now_s, covered_s=now_s, endpoints=loads)
 
     def _latencies(self, server: int, now_s: float) -> LatencyHistogram:
         along = np.cumsum(self._histogram[server])
         return LatencyHistogram(
-            container=f"s{server}",
+            container=server_name(server),
             cluster=INBOUND,
             service_port=None,
             reporter="server",
@@ -126,7 +152,7 @@ def way_ms(window: Window, crosses: NDArray[np.bool_]) -> tuple[float | None, fl
 
 def _no_errors(server: int, now_s: float) -> ClusterCounters:
     return ClusterCounters(
-        container=f"s{server}",
+        container=server_name(server),
         cluster=INBOUND,
         service_port=None,
         reporter="server",

@@ -6,10 +6,12 @@ weights that the xDS room writes ─► LEAST_REQUEST in the sidecars. Nothing h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
+from allocators.layout import sums
 from allocators.marginal_targets import Crossing, cheapest_loads
 from allocators.problem import Standing, problem_for
 from allocators.service_view import view_of
@@ -25,15 +27,24 @@ from lab.simulator.pair import Pair
 from lab.simulator.policies.edf import BIAS, edf_memory, pick_least_request
 from lab.simulator.policies.static_optimum import truth_of
 from lab.simulator.policy import Clocks, Policy
-from lab.simulator.sidecar_reports import CALLEE, SERVICE_PORT, SidecarReports, topology_of, way_ms
+from lab.simulator.sidecar_reports import (
+    CALLEE,
+    SERVICE_PORT,
+    SidecarReports,
+    client_name,
+    server_name,
+    topology_of,
+    way_ms,
+)
 from lab.simulator.sight import Sight
 from lab.simulator.telemetry import Window
 from lab.simulator.world import Reals
 from mesh.policy import Policy as MeshPolicy
-from mesh.topology import Topology
+from mesh.topology import ContainerName, Topology
 from xds_server.resources.endpoints import integer_weights
 
 TICK_S = 5.0
+Figures = Mapping[ContainerName, float]
 
 
 class Askew(Policy):
@@ -41,6 +52,7 @@ class Askew(Policy):
 
     pick = staticmethod(pick_least_request)
     clocks = Clocks(control_s=TICK_S)
+    tick_s = TICK_S
     connections: int | Literal["all"] | None = None
     bias = 1.0
 
@@ -72,9 +84,9 @@ class Askew(Policy):
         telemetry = self._reports.after(window, pair)
         self._now_s = window.end_s
         self._requests, _ = read_load_reports(
-            self._requests, telemetry.loads, clients=[f"c{i}" for i in range(pair.clients)], tick_s=TICK_S
+            self._requests, telemetry.loads, clients=map(client_name, range(pair.clients)), tick_s=self.tick_s
         )
-        read = read_endpoint_windows(self._topology, telemetry, self._endpoints, interval_s=TICK_S)
+        read = read_endpoint_windows(self._topology, telemetry, self._endpoints, interval_s=self.tick_s)
         self._endpoints = read.memory
         crosses = pair.client_nodes[:, None] != pair.server_nodes[None, :]
         local_ms, crossing_ms = way_ms(window, crosses)
@@ -102,14 +114,13 @@ class Askew(Policy):
             now_s=self._now_s,
             crossing_price_ms=self._price_ms,
         )
-        decision = decide_targets(view, self._targets, now_s=self._now_s, interval_s=TICK_S)
+        decision = decide_targets(view, self._targets, now_s=self._now_s, interval_s=self.tick_s)
         self._targets = decision.memory
-        self._allocate(pair, dict(zip(view.endpoints, decision.targets.tolist(), strict=True)), mine)
+        names = map(ContainerName, view.endpoints)
+        self._allocate(pair, dict(zip(names, decision.targets.tolist(), strict=True)), mine)
 
-    def _allocate(self, pair: Pair, targets: dict[str, float], rates: dict[str, float] | object) -> None:
-        problem = problem_for(
-            self._topology, CALLEE, rates=rates, targets=targets, standing=self._standing  # type: ignore[arg-type]
-        )
+    def _allocate(self, pair: Pair, targets: Figures, rates: Figures) -> None:
+        problem = problem_for(self._topology, CALLEE, rates=rates, targets=targets, standing=self._standing)
         plan = allocate_traffic(problem, routing="imbalance-aware", connections=self.connections)
         self._standing = plan.standing
         fractions = np.zeros((pair.clients, pair.servers))
@@ -121,6 +132,13 @@ class AskewThree(Askew):
     """Askew with ``connections: 3``."""
 
     connections = 3
+
+
+class AskewThreeOften(AskewThree):
+    """The same with ``loop.tick_s: 2``."""
+
+    tick_s = 2.0
+    clocks = Clocks(control_s=2.0)
 
 
 class PerfectAskew(Askew):
@@ -138,8 +156,8 @@ class PerfectAskew(Askew):
         """Plan by the truth for the servers that are left."""
         self._topology = topology_of(pair, policy=self._mesh_policy())
         rates, alive = truth_of(pair).client_rates, np.flatnonzero(pair.alive)
-        loads = dict(zip((f"s{j}" for j in alive), _best_loads(pair)[alive].tolist(), strict=True))
-        self._allocate(pair, loads, {f"c{i}": float(rate) for i, rate in enumerate(rates)})
+        loads = dict(zip(map(server_name, alive.tolist()), _best_loads(pair)[alive].tolist(), strict=True))
+        self._allocate(pair, loads, {client_name(i): float(rate) for i, rate in enumerate(rates)})
 
 
 class PerfectAskewThree(PerfectAskew):
@@ -157,7 +175,7 @@ def _best_loads(pair: Pair) -> Reals:
     crossing = Crossing(
         price_ms=max(0.0, price_ms),
         nodes=pair.server_nodes[alive].astype(np.intp),
-        demand_per_s=np.bincount(pair.client_nodes, truth.client_rates, count),
+        demand_per_s=sums(pair.client_nodes.astype(np.intp), truth.client_rates, count),
     )
     loads = np.zeros(pair.servers)
     loads[alive] = cheapest_loads(
@@ -170,4 +188,4 @@ def _best_loads(pair: Pair) -> Reals:
 
 
 def _figure(mean_ms: float | None) -> LatencyFigure | None:
-    return None if mean_ms is None else LatencyFigure(mean_ms, None, 1, TICK_S, 0.0)
+    return None if mean_ms is None else LatencyFigure(mean_ms, None, 1, window_s=0.0, age_s=0.0)
