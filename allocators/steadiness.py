@@ -24,9 +24,9 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     """Return the shares in force where nothing changed enough to touch them, in the problem's order.
 
     Members, their nodes and the terms must be the same, and neither ``rates`` nor ``targets`` (parts of all requests,
-    in the problem's order) may have moved by more than 5 % since they were solved for. Drift adds up: what counts is
-    the last solve, not the last tick. Rates of clients that are all silent say nothing. Cost O(N+M), or O(N·M) where
-    the order changed.
+    in the problem's order) may have moved by more than 5 % since they were solved for; nor may any endpoint now miss
+    its target by a tenth more than then. Drift adds up: what counts is the last solve, not the last tick. Rates of
+    clients that are all silent say nothing. Cost O(N·M).
     """
     standing = problem.standing
     if standing is None or standing.terms not in (None, terms):
