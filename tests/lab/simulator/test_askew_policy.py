@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from allocators.target_view import TargetMemory
 from lab.simulator.build import build
 from lab.simulator.measures import Row, percentiles_over_time, row_of
 from lab.simulator.pair import Pair
@@ -113,6 +114,26 @@ def test_the_dead_get_nothing_and_the_rest_go_on() -> None:
 
     assert np.isfinite(later).all()
     assert np.median(percentiles_over_time(outcome)[30:]) < 0.2
+
+
+@pytest.mark.slow
+def test_no_limit_cycle_at_load_85() -> None:
+    """After a minute no target varies by more than 6 % of its fair share, none go to and fro, nothing is undone."""
+    seen: list[TargetMemory] = []
+
+    class Watched(AskewThree):
+        def control_tick(self, pair: Pair, window: Window) -> None:
+            super().control_tick(pair, window)
+            assert self._targets is not None
+            seen.append(self._targets)
+
+    simulate(s2(0.85), Watched, seed=1)
+    late = seen[12:]
+    spread = 40.0 * np.std([memory.targets for memory in late], axis=0)
+
+    assert spread.max() < 0.06
+    assert max(sum(memory.flips) for memory in late) < 4
+    assert not any(memory.watch.undoing for memory in late)
 
 
 def test_it_sees_what_sidecars_see() -> None:
