@@ -12,6 +12,7 @@ from mesh.topology import Distance
 
 PRECISE = 1e-10  # of a target
 MOST_ROUNDS = 48
+MOST_DROPS = 8  # rounds of dropping links that stand in the way
 TINY = 1e-300  # instead of 0 in a division; what it divides is 0 as well
 
 
@@ -61,15 +62,24 @@ def balance(links: Links, layout: Layout, flows: tuple[LevelFlow, ...], *, exact
     sends and takes at each distance is known, however: scaling these sums too (iterative proportional fitting) brings
     it to 20 to 40 rounds of O(L). What is left then is mended along a spanning tree.
     """
-    margins = _margins(links, layout, flows)
-    x = _first_weights(links, layout, flows)
+    links, met = _evened(replace(links, requests=_first_weights(links, layout, flows)), layout, flows)
+    if met:
+        return links
+    if exact is None:
+        return _mended(links, layout)
+    return _leaning_on(exact, links, layout, flows)
+
+
+def _evened(links: Links, layout: Layout, flows: tuple[LevelFlow, ...]) -> tuple[Links, bool]:
+    """Return the links after at most MOST_ROUNDS rounds of scaling, and whether all targets are met."""
+    margins, x = _margins(links, layout, flows), links.requests
     for round_number in range(MOST_ROUNDS):
         loads = margins[0].sums(x)
         if round_number % 4 == 0 and (np.abs(loads - layout.targets) <= PRECISE * layout.targets).all():
-            return replace(links, requests=x)
+            return replace(links, requests=x), True
         for margin in margins:
             x = margin.scaled(x)
-    return _mended(replace(links, requests=x), layout, exact)
+    return replace(links, requests=x), False
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,24 +135,43 @@ def _first_weights(links: Links, layout: Layout, flows: tuple[LevelFlow, ...]) -
     return weights
 
 
-def _mended(links: Links, layout: Layout, exact: Links | None) -> Links:
-    """Return requests near ``links`` that meet everything: mend along a spanning tree, then lean on ``exact``.
+def _mended(links: Links, layout: Layout) -> Links:
+    """Return requests near ``links`` that meet everything, or ``links`` where a spanning tree cannot mend them."""
+    x, lacking = _corrected(links, layout)
+    met = x.min() >= 0.0 and max(map(abs, lacking)) <= PRECISE * layout.targets[layout.targets > 0.0].min()
+    return replace(links, requests=x) if met else links
 
-    The tree takes the links with most requests, so that a small correction leaves them positive. Where it does not, as
-    much of ``exact`` is mixed in as is needed; without it the links stay as they were.
+
+def _corrected(links: Links, layout: Layout) -> tuple[Floats, list[float]]:
+    """Return requests, some perhaps negative, that give every endpoint what it lacks, and what could not be given.
+
+    The spanning tree takes the links with most requests, so that a small correction leaves them positive.
     """
-    x = links.requests
-    count = len(layout.rates)
-    lacking = np.concatenate((np.zeros(count), layout.targets - sums(links.endpoints, x, len(layout.targets))))
-    x = x + _along_tree(links.clients.tolist(), (links.endpoints + count).tolist(), x, lacking.tolist())
-    if exact is None:
-        met = x.min() >= 0.0 and max(map(abs, lacking)) <= PRECISE * layout.targets[layout.targets > 0.0].min()
-        return replace(links, requests=x) if met else links
+    x, count = links.requests, len(layout.rates)
+    lacking = np.concatenate((np.zeros(count), layout.targets - sums(links.endpoints, x, len(layout.targets)))).tolist()
+    return x + _along_tree(links.clients.tolist(), (links.endpoints + count).tolist(), x, lacking), lacking
+
+
+def _leaning_on(exact: Links, links: Links, layout: Layout, flows: tuple[LevelFlow, ...]) -> Links:
+    """Return requests that meet everything, as near to ``links`` as the exact ones, which use a part of them, allow.
+
+    Links beside the exact ones that would have to be negative are dropped, and the others scaled again: were they kept
+    at 0, nothing of all the others could be kept either. As much of ``exact`` is mixed in as is needed.
+    """
     width = len(layout.targets)
+    exact_keys = exact.clients * width + exact.endpoints
+    x, _ = _corrected(links, layout)
+    for _ in range(MOST_DROPS):
+        kept = (x >= 0.0) | np.isin(links.clients * width + links.endpoints, exact_keys)
+        if kept.all():
+            break
+        fewer = Links(links.clients[kept], links.endpoints[kept], links.requests[kept])
+        links, met = _evened(fewer, layout, flows)
+        if met:
+            return links
+        x, _ = _corrected(links, layout)
     base = np.zeros(len(x))
-    base[np.searchsorted(links.clients * width + links.endpoints, exact.clients * width + exact.endpoints)] = (
-        exact.requests
-    )
+    base[np.searchsorted(links.clients * width + links.endpoints, exact_keys)] = exact.requests
     short = x < 0.0
     part = float((base[short] / (base[short] - x[short])).min(initial=1.0))
     return replace(links, requests=np.maximum(base + part * (x - base), 0.0))

@@ -14,7 +14,8 @@ from allocators.scaling import Links, balance, links_of
 from allocators.sparse import samples
 
 ENOUGH_CHANGE = 0.05  # of all requests; targets or rates that moved less re-solve nothing
-OF_ITSELF = 0.5  # a single target that moved by more than half of itself: a probe of a slow endpoint, or its end
+ENOUGH_MISS = 0.1  # of an endpoint's target; in a large service 5 % of all requests is more than all of one endpoint's
+LEAST_WEIGHED = 0.2  # of the mean target: by no less is a miss measured, or the rates of the slowest would move a plan
 CHEAP = 0.01  # of a target; what keeping links may cost
 ENOUGH_LINKS = 0.8  # of what a fresh plan would have; fewer would average errors less well
 
@@ -23,10 +24,9 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     """Return the shares in force where nothing changed enough to touch them, in the problem's order.
 
     Members, their nodes and the terms must be the same, and neither ``rates`` nor ``targets`` (parts of all requests,
-    in the problem's order) may have moved by more than 5 % since they were solved for, nor one target by half of
-    itself (a slow endpoint is probed with little, which must arrive). Drift adds up: what counts is
-    the last solve, not the last tick. Rates of clients that are all silent say nothing. Cost O(N+M), or O(N·M) where
-    the order changed.
+    in the problem's order) may have moved by more than 5 % since they were solved for; nor may any endpoint now miss
+    its target by a tenth more than then. Drift adds up: what counts is the last solve, not the last tick. Rates of
+    clients that are all silent say nothing. Cost O(N·M).
     """
     standing = problem.standing
     if standing is None or standing.terms not in (None, terms):
@@ -35,12 +35,11 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
     columns = _places(standing.endpoints, standing.endpoint_nodes, problem.endpoints, problem.endpoint_nodes)
     if rows is None or columns is None:
         return None
-    before = standing.targets[columns]
-    moved_targets = np.abs(before - targets).sum()
-    if (np.abs(before - targets) > OF_ITSELF * before).any():
-        return None
+    moved_targets = np.abs(standing.targets[columns] - targets).sum()
     moved_rates = np.abs(standing.rates[rows] - rates).sum() if problem.rates.any() else 0.0
     if max(moved_targets, moved_rates) > ENOUGH_CHANGE:
+        return None
+    if _misses_one(standing, rows, columns, rates=rates if problem.rates.any() else None, targets=targets):
         return None
     if standing.clients == problem.clients and standing.endpoints == problem.endpoints:
         return standing
@@ -54,6 +53,21 @@ def keep(problem: TrafficProblem, terms: Terms, *, rates: Floats, targets: Float
         targets=standing.targets[columns],
         terms=standing.terms,
     )
+
+
+def _misses_one(
+    standing: Standing, rows: list[int], columns: list[int], *, rates: Floats | None, targets: Floats
+) -> bool:
+    """Whether the shares in force now miss some endpoint's target by over a tenth more than when they were solved."""
+    wanted = np.zeros(len(targets))
+    wanted[columns] = targets  # in the order of what stands
+    moved = wanted - standing.targets
+    if rates is not None:
+        now = np.zeros(len(rates))
+        now[rows] = rates
+        moved = moved - (now - standing.rates) @ standing.fractions
+    allowed = ENOUGH_MISS * np.maximum(wanted, LEAST_WEIGHED * wanted.mean())
+    return bool((np.abs(moved) > allowed).any())
 
 
 def standing_fractions(problem: TrafficProblem) -> Floats | None:

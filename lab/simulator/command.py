@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--policies", default="round-robin,least-request", metavar="A,B,C", help="`all`, `list`, or names"
     )
     parser.add_argument("--seeds", type=_seeds, default=8, metavar="N", help="seeds 1..N for each policy (8)")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw p99 over time there (.svg or .png)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a list of one row per policy and seed there")
 
 
@@ -45,16 +46,46 @@ def run(args: argparse.Namespace) -> int:
     if "list" in (args.scenario, args.policies):
         _print_names(scenarios, POLICIES)
         return 0
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise CommandError(one_line(f"--json {args.json}: no such folder, allowed: a file in a folder that exists"))
+    _check_file("--json", args.json)
+    _check_file("--picture", args.picture, endings=(".svg", ".png"))
     make_scenario = _one("--scenario", args.scenario, scenarios)
     chosen = list(POLICIES) if args.policies == "all" else args.policies.split(",")
     policies = {name: _one("--policies", name, POLICIES) for name in chosen}
-    rows = _rows(make_scenario(), policies, args.seeds)
+    scenario = make_scenario()
+    rows = _rows(scenario, policies, args.seeds)
+    _show_over_time(scenario, rows, policies, args)
     if args.json is not None:
         text = json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False)
         args.json.write_text(text + "\n", encoding="utf-8")
     return 0
+
+
+def _check_file(option: str, path: Path | None, *, endings: tuple[str, ...] = ()) -> None:
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise CommandError(one_line(f"{option} {path}: no such folder, allowed: a file in a folder that exists"))
+    if endings and path.suffix not in endings:
+        raise CommandError(one_line(f"{option}: found {shown(path.name)}, allowed: a name that ends in {endings}"))
+
+
+def _show_over_time(scenario: Scenario, rows: list[Row], policies: Iterable[str], args: argparse.Namespace) -> None:
+    """Print what followed each step of the scenario, and draw p99 over time where asked to."""
+    from lab.simulator.pictures import draw
+    from lab.simulator.step_response import median_over_time, step_responses
+
+    series = {name: median_over_time([row for row in rows if row.policy == name]) for name in policies}
+    if scenario.steps_s:
+        print(f"after each step, p99 of 5 s (ticks): objective {1000 * scenario.slo_s:.0f} ms")
+    for name, p99_ms in series.items():
+        for one in step_responses(scenario, p99_ms):
+            back = "never near it" if one.ticks is None else f"near it after {one.ticks} ticks"
+            print(
+                f"{name:<30} {one.at_s:>5.0f} s: new level {one.steady_ms:.0f} ms, {back}, "
+                f"worst {one.worst_ms:.0f} ms, above the objective {one.excursions} times"
+            )
+    if args.picture is not None:
+        draw(args.picture, scenario, series, seeds=args.seeds)
 
 
 def _seeds(text: str) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from lab.simulator.run import Outcome
 
+TICK_S = 5.0  # of Askew's control loop, and of what is shown over time
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -28,6 +30,8 @@ class Row:
         Distinct (client, server) pairs that carried a call.
     max_over_mean_utilisation:
         Over all servers; busy workers, so 1 over the mean load is the most.
+    p99_over_time_ms:
+        Of the requests that start in each TICK_S of the run, the warm-up too; null where it falls on a failed one.
     """
 
     scenario: str
@@ -43,6 +47,7 @@ class Row:
     max_over_mean_utilisation: float
     requests: int
     failed: int
+    p99_over_time_ms: tuple[float | None, ...]
 
 
 def row_of(outcome: Outcome, *, policy: str, seed: int) -> Row:
@@ -66,6 +71,7 @@ def row_of(outcome: Outcome, *, policy: str, seed: int) -> Row:
         max_over_mean_utilisation=float(utilisation.max() / max(utilisation.mean(), 1e-12)),
         requests=int(latency_s.size),
         failed=int(np.isinf(latency_s).sum()),
+        p99_over_time_ms=_over_time_ms(outcome),
     )
 
 
@@ -75,6 +81,12 @@ def _percentile_ms(latency_s: NDArray[np.float64], percent: float) -> float | No
         return None
     value = float(np.percentile(latency_s, percent, method="higher"))
     return round(value * 1000, 3) if np.isfinite(value) else None
+
+
+def _over_time_ms(outcome: Outcome) -> tuple[float | None, ...]:
+    bins = np.arange(0.0, outcome.scenario.duration_s + TICK_S / 2, TICK_S)
+    cuts = np.searchsorted(outcome.at_s, bins)
+    return tuple(_percentile_ms(outcome.latency_s[low:high], 99) for low, high in pairwise(cuts))
 
 
 def percentiles_over_time(outcome: Outcome, *, percent: float = 99.0, bin_s: float = 1.0) -> NDArray[np.float64]:

@@ -159,6 +159,14 @@ class Scenario:
         """Requests per second of all clients together, without surges."""
         return sum(client.rate for client in self.clients)
 
+    @property
+    def steps_s(self) -> tuple[float, ...]:
+        """When something of the world changes as the scenario says (not antagonists, which a seed draws)."""
+        times = {each.at_s for each in self.kills}
+        times |= {at_s for each in self.slowdowns for at_s in (each.start_s, each.end_s)}
+        times |= {at_s for each in self.surges for at_s in (each.start_s, each.end_s)}
+        return tuple(sorted(at_s for at_s in times if 0.0 < at_s < self.duration_s))
+
     def shortened(self, *, duration_s: float, warmup_s: float) -> Scenario:
         """Return the same scenario over another time."""
         return replace(self, duration_s=duration_s, warmup_s=warmup_s)

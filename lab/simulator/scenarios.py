@@ -113,7 +113,7 @@ def neighbours() -> Scenario:
 
 
 def _steps(name: str, **changes: object) -> Scenario:
-    base = replace(s2(0.6), name=name, duration_s=180.0, warmup_s=30.0)
+    base = replace(s2(0.6), name=name, duration_s=180.0, warmup_s=30.0, slo_s=0.1)
     return replace(base, **changes)  # type: ignore[arg-type]
 
 

@@ -89,6 +89,22 @@ def test_k_wins_over_targets_and_the_deviation_says_so() -> None:
     assert made.target_deviation == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(("nodes", "most", "seed"), [(10, 4, 24), (3, 3, 0), (3, 3, 15)])
+def test_a_link_in_the_way_does_not_cost_the_others(nodes: int, most: int, seed: int) -> None:
+    """Where exact targets leave nothing for an extra link it goes alone: most of the room for links is still used."""
+    size = 40 if nodes == 10 else 60
+    slow = np.random.default_rng(seed).random(size) < 0.2
+    asked = random_problem(size, size, nodes=nodes, seed=seed)
+    made = allocate_traffic(
+        replace(asked, targets=np.where(slow, 0.46, 1.13)), routing="imbalance-aware", connections=most
+    )
+
+    assert made.connections > 0.85 * most * size > 2 * size
+    assert made.max_connections_per_client == most
+    assert made.target_deviation < 1e-9
+    assert made.cross_node_share == pytest.approx(made.lower_bound_cross_node_share)
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_every_endpoint_is_reached_twice(seed: int) -> None:
     """Equal rates and targets, K = 2: the forest is a perfect matching, yet no endpoint hangs on one client."""

@@ -50,6 +50,33 @@ def test_one_rate_by_one_percent_moves_nothing() -> None:
     assert made.reason.startswith("Kept")
 
 
+@pytest.mark.parametrize(("factor", "kept"), [(0.3, False), (1.3, False), (0.95, True), (1.05, True)])
+def test_one_endpoint_among_many_is_not_overlooked(factor: float, kept: bool) -> None:
+    """One of 100 targets to a third is 1.5 % of all requests, but all that matters to who is slow."""
+    targets = np.ones(100)
+    first = plan(replace(ASKED, targets=targets))
+    targets = targets.copy()
+    targets[7] *= factor
+    made = plan(replace(ASKED, targets=targets, standing=first.standing))
+
+    assert made.reason.startswith("Kept") == kept
+    assert (ASKED.rates @ made.fractions)[7] == pytest.approx(made.targets[7], rel=0.1)
+
+
+def test_the_order_of_names_does_not_hide_an_endpoint() -> None:
+    """The same question in another order gets the same answer."""
+    targets = np.ones(100)
+    first = plan(replace(ASKED, targets=targets))
+    targets = targets.copy()
+    targets[7] = 0.3
+    order = np.random.default_rng(2).permutation(100).tolist()
+    asked = reordered(replace(ASKED, targets=targets), order, order)
+    same = reordered(replace(ASKED, targets=np.ones(100)), order, order)
+
+    assert not plan(replace(asked, standing=first.standing)).reason.startswith("Kept")
+    assert plan(replace(same, standing=first.standing)).reason.startswith("Kept")
+
+
 def test_drift_adds_up() -> None:
     """Steps of 3 % each, none of which would re-solve: the sum does, because the last solve is what counts."""
     factors = np.where(np.arange(100) % 2 == 0, 1.03, 1 / 1.03)

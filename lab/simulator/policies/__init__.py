@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from lab.simulator.policies.aperture import DeterministicAperture
+from lab.simulator.policies.askew import (
+    Askew,
+    AskewThree,
+    AskewThreeOften,
+    PerfectAskew,
+    PerfectAskewThree,
+)
 from lab.simulator.policies.client_weighted import ClientWeighted
-from lab.simulator.policies.imbres import Imbres
+from lab.simulator.policies.imbres import Imbres, ImbresFullMesh, ImbresRandom, RandomPartial
 from lab.simulator.policies.join_shortest import JoinShortestQueue, SharedTwoChoices
 from lab.simulator.policies.least_request import LeastRequest
 from lab.simulator.policies.load_aware_locality import LoadAwareLocality, LoadAwareLocalityInTurn
@@ -43,8 +50,16 @@ POLICIES: Mapping[str, Callable[[], Policy]] = {
     "rocksteadier": Rocksteadier,
     "peak-ewma": PeakEwma,
     "prequal": Prequal,
+    "random-partial": RandomPartial,
     "imbres": Imbres,
+    "imbres-full-mesh": ImbresFullMesh,
+    "imbres-random": ImbresRandom,
     "opttraffic": OptTraffic,
+    "askew": Askew,
+    "askew-3": AskewThree,
+    "askew-3-tick-2": AskewThreeOften,
+    "oracle-askew": PerfectAskew,
+    "oracle-askew-3": PerfectAskewThree,
     "oracle-static-optimum": StaticOptimum,
     "oracle-transport-rr": TransportRoundRobin,
     "oracle-transport-lr": TransportLeastRequest,

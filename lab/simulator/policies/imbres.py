@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lab.simulator.pair import Pair
+from lab.simulator.policies.subsets import random_subsets
 from lab.simulator.policies.weighted_random import pick_by_weight
 from lab.simulator.policy import Clocks, Policy
 from lab.simulator.telemetry import Window
@@ -20,6 +21,7 @@ from lab.simulator.world import Reals
 
 ETA, GROUPS, INTERVAL_S = 0.2, 10, 5.0
 LEAST, MOST = 0.5, 1.5
+RANDOM = 10  # connections of a client where they are drawn at random
 RESIDUE = 1e-9
 
 
@@ -128,7 +130,10 @@ class Imbres(Policy):
         own = np.nan_to_num(self._latencies, nan=mean)[pair.client_nodes]
         counts = np.bincount(pair.server_nodes[pair.alive], minlength=self._shares.size)
         per_container = self._shares[pair.server_nodes] / np.maximum(counts[pair.server_nodes], 1)
-        targets = np.where(pair.alive, per_container, 0.0)
+        self._lay(pair, own, np.where(pair.alive, per_container, 0.0))
+
+    def _lay(self, pair: Pair, own: Reals, targets: Reals) -> None:
+        """Lay connections that bring ``targets`` about; ``own`` is the latency of each client's own node."""
         weights = np.zeros((pair.clients, pair.servers))
         group = grouped(own, GROUPS)
         for index in range(int(group.max()) + 1):
@@ -136,3 +141,33 @@ class Imbres(Policy):
             flows = fill(self._rates[members], targets)
             weights[members] = flows / flows.sum(axis=1, keepdims=True)
         pair.push(np.where(weights > RESIDUE, weights, 0.0))
+
+
+class ImbresFullMesh(Imbres):
+    """Algorithm 1 with a connection from everyone to everyone: Imbres' LS + FC."""
+
+    def _lay(self, pair: Pair, own: Reals, targets: Reals) -> None:
+        pair.push(np.tile(targets, (pair.clients, 1)))
+
+
+class ImbresRandom(Imbres):
+    """Algorithm 1 with RANDOM random connections a client: Imbres' LS + RC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._links = np.zeros((0, 0), dtype=np.bool_)
+
+    def _lay(self, pair: Pair, own: Reals, targets: Reals) -> None:
+        if not self._links.size:
+            self._links = random_subsets(pair.rng, pair.clients, pair.servers, RANDOM)
+        pair.push(np.where(self._links, targets, 0.0))
+
+
+class RandomPartial(Policy):
+    """Every client picks at random among RANDOM random servers, for good: what Imbres' baselines do."""
+
+    pick = staticmethod(pick_by_weight)
+
+    def start(self, pair: Pair) -> None:
+        """Draw the connections."""
+        pair.push(random_subsets(pair.rng, pair.clients, pair.servers, RANDOM).astype(np.float64))

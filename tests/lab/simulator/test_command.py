@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from askew.errors import CommandError
 from lab.simulator.command import add_arguments, run
+from lab.simulator.scenario import Kill
+from lab.simulator.scenarios import SCENARIOS
 
 FIXED = {
     "scenario",
@@ -88,3 +91,20 @@ def test_seeds_are_a_number(capsys: pytest.CaptureFixture[str]) -> None:
         simulate("--seeds", "0")
 
     assert "allowed: an integer from 1 to 1000" in capsys.readouterr().err
+
+
+def test_a_picture_and_what_followed_a_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scenario with a step says how it ended; the picture is written; another ending is refused."""
+    file = tmp_path / "p99.svg"
+    short = SCENARIOS["smoke"]().shortened(duration_s=10.0, warmup_s=0.5)
+    stepped = replace(short, kills=(Kill(0, 0, 5.0),))
+    monkeypatch.setattr("lab.simulator.command._scenarios", lambda: {"stepped": lambda: stepped})
+
+    simulate("--scenario", "stepped", "--policies", "random", "--seeds", "1", "--picture", str(file))
+
+    assert "5 s: new level" in capsys.readouterr().out
+    assert file.read_text().startswith("<?xml")
+    with pytest.raises(CommandError, match="--picture: found"):
+        simulate("--scenario", "stepped", "--picture", str(tmp_path / "p99.txt"))

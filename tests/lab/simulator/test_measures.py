@@ -15,6 +15,7 @@ from lab.simulator.policies.round_robin import RoundRobin
 from lab.simulator.run import Outcome, simulate
 from lab.simulator.scenario import Kill, Scenario
 from lab.simulator.scenarios import SCENARIOS
+from lab.simulator.step_response import step_responses
 
 
 def with_latencies(outcome: Outcome, latency_s: Callable[[float], float]) -> Outcome:
@@ -71,3 +72,35 @@ def test_containers_needed_is_the_least(queue: Callable[..., Scenario]) -> None:
     assert 2 <= least <= 4
     with pytest.raises(SimulatorError, match="not enough"):
         containers_needed(servers, RoundRobin, limit_s=0.050, low=1, high=least - 1)
+
+
+def test_a_step_is_over_when_the_last_tick_is_near_the_new_level() -> None:
+    """Six ticks until p99 is within a tenth for good; the second time above the objective is an overshoot."""
+    p99_ms = np.full(36, 80.0)
+    p99_ms[12:18] = 400.0, 90.0, 80.0, 150.0, 95.0, 89.0
+
+    (response,) = step_responses(SCENARIOS["kill-step"](), p99_ms)
+
+    assert (response.ticks, response.worst_ms, response.excursions) == (6, 400.0, 2)
+
+
+def test_what_never_settles_is_said() -> None:
+    """To and fro until the end."""
+    p99_ms = np.where(np.arange(36) % 2 == 0, 80.0, 300.0)
+
+    (response,) = step_responses(SCENARIOS["kill-step"](), p99_ms)
+
+    assert response.ticks is None
+    assert response.excursions == 12
+
+
+def test_steps_are_what_the_scenario_changes() -> None:
+    """Both ends of a slowdown and a surge; a death."""
+    steps = {name: SCENARIOS[name]().steps_s for name in ("antagonist-step", "demand-step", "kill-step", "s2")}
+
+    assert steps == {
+        "antagonist-step": (60.0, 120.0),
+        "demand-step": (60.0, 120.0),
+        "kill-step": (60.0,),
+        "s2": (),
+    }

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.simulator.build import build
+from lab.simulator.policies import POLICIES
 from lab.simulator.policies.aperture import coverage
 from lab.simulator.policies.client_weighted import report_weights, with_mean_for_missing
 from lab.simulator.policies.edf import BIAS, edf_memory, pick_least_request, pick_weighted
@@ -34,6 +36,7 @@ from lab.simulator.policies.prequal import (
 from lab.simulator.policies.subsets import random_subsets, rocksteadier_subsets
 from lab.simulator.policies.transport import least_crossing
 from lab.simulator.policies.zone_aware import zone_shares
+from lab.simulator.scenarios import SCENARIOS
 from lab.simulator.world import BOARD_WIDTH, IN_FLIGHT, LATENCIES, LATENCY_RING, LATENCY_WIDTH
 
 HIDDEN = np.full((8, BOARD_WIDTH), np.nan)
@@ -369,3 +372,18 @@ def test_the_transport_plan_is_sparse_and_crosses_least(seed: int) -> None:
     assert np.count_nonzero(flows) <= 15
     short = np.bincount(client_nodes, rates, 3) - np.bincount(server_nodes, targets, 3)
     assert (flows * crosses).sum() == pytest.approx(np.maximum(short, 0).sum(), rel=1e-5)
+
+
+def test_imbres_ablations_lay_other_connections() -> None:
+    """Before any telemetry: ten random connections a client, balanced or by node shares; or all, by node shares."""
+    kept = {}
+    for name in ("random-partial", "imbres-random", "imbres-full-mesh"):
+        built = build(SCENARIOS["smoke"](), POLICIES[name], seed=1)
+        built.policies[0].start(built.pairs[0])
+        kept[name] = built.pairs[0].weights
+
+    assert set(np.count_nonzero(kept["random-partial"], axis=1)) == {10}
+    assert set(np.unique(kept["random-partial"])) == {0.0, 1.0}
+    assert set(np.count_nonzero(kept["imbres-random"], axis=1)) == {10}
+    assert np.count_nonzero(kept["imbres-full-mesh"]) == 1600
+    assert kept["imbres-full-mesh"][0] == pytest.approx(np.full(40, 1 / 40))
