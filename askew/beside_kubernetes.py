@@ -39,27 +39,45 @@ class BesideKubernetes:
         plane.replicas = replicas = Replicas(
             settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
         )
-        async with asyncio.TaskGroup() as parts:
-            is_open = asyncio.Event()
-            parts.create_task(plane.run(on_ready=is_open.set), name="control-plane")
-            await is_open.wait()
+        is_open = asyncio.Event()
+        serving = asyncio.create_task(plane.run(on_ready=is_open.set), name="control-plane")
+        try:
+            await _either(is_open, serving)
             assert source.client is not None
             await replicas.start()
+            await self._act_as_one(plane, source, replicas, serving, on_ready)
+        finally:
+            # Last: the lease is given back, and the objects are left in order, over the source's connection.
+            serving.cancel()
+            await asyncio.wait((serving,))
+
+    async def _act_as_one(
+        self,
+        plane: ControlPlane,
+        source: KubernetesSource,
+        replicas: Replicas,
+        serving: asyncio.Task[None],
+        on_ready: Callable[[], None],
+    ) -> None:
+        """Stand for election, follow who leads, and write what the leader writes, as long as the plane serves."""
+        assert source.client is not None
+        election = LeaderElection(
+            source.client,
+            lease_settings(self.settings, replicas.identity),
+            timing=SYSTEM_TIMING,
+            on_change=lambda leads: self._leadership_changed(leads=leads),
+        )
+        self.steering = Steering(
+            source.client,
+            self.settings.istio,
+            lambda: desired(plane, source, self.settings.istio),
+            as_leader=election.as_leader,
+        )
+        source.on_seen = self.steering.note_change
+        replicas.take_part(election)
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
-            election = LeaderElection(
-                source.client,
-                lease_settings(settings, replicas.identity),
-                timing=SYSTEM_TIMING,
-                on_change=lambda leads: self._leadership_changed(leads=leads),
-            )
-            self.steering = Steering(
-                source.client,
-                settings.istio,
-                lambda: desired(plane, source, settings.istio),
-                as_leader=election.as_leader,
-            )
-            source.on_seen = self.steering.note_change
-            replicas.take_part(election)
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
             parts.create_task(guarded("election", election.run()), name="election")
             on_ready()
@@ -85,6 +103,22 @@ class BesideKubernetes:
                 if steering is not None:
                     steering.cancel()
                     await asyncio.wait((steering,))
+
+
+async def _wait_for(task: asyncio.Task[None]) -> None:
+    """Wait for a task without taking it along when cancelled."""
+    await asyncio.shield(task)
+
+
+async def _either(event: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Return when the event is set; raise what ends the task before."""
+    waiting = asyncio.create_task(event.wait())
+    try:
+        await asyncio.wait((waiting, task), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+    if task.done():
+        task.result()
 
 
 def lease_settings(settings: ServeSettings, identity: str) -> LeaseSettings:

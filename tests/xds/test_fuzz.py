@@ -198,4 +198,5 @@ async def test_the_server_survives_it() -> None:
                 await asyncio.sleep(0.02)
 
     assert [one.name for one in answer.resources] == ["A"]
-    assert seen - {None} == {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
+    # Whether any of the streams of rubbish happens to be good enough to end well is chance.
+    assert seen - {None, grpc.StatusCode.OK} == {grpc.StatusCode.INVALID_ARGUMENT}
