@@ -7,7 +7,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
@@ -15,6 +16,7 @@ from aiohttp import web
 
 from askew.beside_kubernetes import BesideKubernetes
 from askew.control_plane import ControlPlane
+from askew.replication.settings import ReplicationSettings
 from askew.settings import HttpSettings, LoopSettings, ServeSettings
 from istio.integration import Integration
 from istio.settings import KubernetesSettings
@@ -132,28 +134,35 @@ class IstioCluster:
 
     async def start_askew(self) -> None:
         """Start one replica: watch, plan, serve, write; ready when its port is open."""
-        ready = asyncio.Event()
-        kubernetes = KubernetesSettings(api_server=self.api.url, deadline_s=2.0, backoff_s=0.1, longest_backoff_s=0.5)
-        self.askew = BesideKubernetes(
-            ServeSettings(
-                xds=XdsSettings(port=self._xds_port, drain_s=0.2),
-                http=HttpSettings(port=0),
-                loop=LoopSettings(tick_s=0.5),
-                kubernetes=kubernetes,
-                istio=self.to,
-            )
-        )
-        self._askew = asyncio.create_task(self.askew.run(on_ready=ready.set), name="askew")
-        waiting = asyncio.create_task(ready.wait())
-        await asyncio.wait((self._askew, waiting), return_when=asyncio.FIRST_COMPLETED, timeout=20)
-        waiting.cancel()
-        if self._askew.done():
-            self._askew.result()
+        self.askew = BesideKubernetes(self._settings("a", xds_port=self._xds_port))
+        self._askew = await _started(self.askew)
 
     async def stop_askew(self) -> None:
         if self._askew is not None:
             await _cancelled(self._askew)
             self._askew = None
+
+    @asynccontextmanager
+    async def another(self, name: str) -> AsyncIterator[BesideKubernetes]:
+        """Run one more replica, which no sidecar happens to be connected to."""
+        replica = BesideKubernetes(self._settings(name, xds_port=0))
+        running = await _started(replica)
+        try:
+            yield replica
+        finally:
+            await _cancelled(running)
+
+    def _settings(self, name: str, *, xds_port: int) -> ServeSettings:
+        return ServeSettings(
+            xds=XdsSettings(port=xds_port, drain_s=0.2),
+            http=HttpSettings(port=0),
+            loop=LoopSettings(tick_s=0.5),
+            kubernetes=KubernetesSettings(
+                api_server=self.api.url, deadline_s=2.0, backoff_s=0.1, longest_backoff_s=0.5
+            ),
+            replication=ReplicationSettings(port=0, name=name, lease_s=3, renew_deadline_s=2.0, retry_s=0.2),
+            istio=self.to,
+        )
 
     async def _follow_filters(self) -> None:
         """Do as istiod: push when the EnvoyFilters in the API are others."""
@@ -193,6 +202,17 @@ class IstioCluster:
         await sidecar.start()
         self._stack.push_async_callback(sidecar.stop)
         await until(sidecar.is_live)
+
+
+async def _started(replica: BesideKubernetes) -> asyncio.Task[None]:
+    ready = asyncio.Event()
+    running = asyncio.create_task(replica.run(on_ready=ready.set), name="askew")
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait((running, waiting), return_when=asyncio.FIRST_COMPLETED, timeout=20)
+    waiting.cancel()
+    if running.done():
+        running.result()
+    return running
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:
