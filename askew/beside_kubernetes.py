@@ -11,8 +11,10 @@ from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
 from askew.replication.replicas import Replicas
 from askew.settings import ServeSettings
 from istio.cluster import Cluster
+from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
+from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.wanted import least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
@@ -34,7 +36,7 @@ class BesideKubernetes:
         nothing is written to the cluster before it is open.
         """
         settings = self.settings
-        source = KubernetesSource(settings.kubernetes)
+        source = KubernetesSource(settings.kubernetes, topology_settings(settings))
         plane = self.plane = ControlPlane(source, settings)
         plane.replicas = replicas = Replicas(
             settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
@@ -67,11 +69,13 @@ class BesideKubernetes:
             timing=SYSTEM_TIMING,
             on_change=lambda leads: self._leadership_changed(leads=leads),
         )
+        teller = ServiceTeller(source.client, election)
         self.steering = Steering(
             source.client,
             self.settings.istio,
             lambda: desired(plane, source, self.settings.istio),
             as_leader=election.as_leader,
+            on_done=lambda applied: self._tell_services(source, teller, applied),
         )
         source.on_seen = self.steering.note_change
         replicas.take_part(election)
@@ -89,6 +93,13 @@ class BesideKubernetes:
         self._changed.set()
         if leads:
             self.plane.lead()
+
+    async def _tell_services(
+        self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
+    ) -> None:
+        """Bring conditions and Events of the annotated Services up to date."""
+        topology = source.topology or Topology()
+        await teller.step(source.cluster.services.values(), topology, source.findings, applied=applied)
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""
@@ -121,6 +132,15 @@ async def _either(event: asyncio.Event, task: asyncio.Task[None]) -> None:
         task.result()
 
 
+def topology_settings(settings: ServeSettings) -> TopologySettings:
+    """Return how a cluster's objects are read."""
+    return TopologySettings(
+        cluster_domain=settings.istio.cluster_domain,
+        root_namespace=settings.istio.root_namespace,
+        cluster_id=settings.kubernetes.cluster_id,
+    )
+
+
 def lease_settings(settings: ServeSettings, identity: str) -> LeaseSettings:
     """Return which lease the replicas hold an election by."""
     replication = settings.replication
@@ -146,8 +166,4 @@ def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> D
     """Return what the cluster should hold of ours, by what was seen and planned last."""
     topology = source.topology or Topology()
     others = others_than_least_request(source.cluster, topology, to)
-    refused = {name: [str(one) for one in found if one.refuses] for name, found in source.findings.items()}
-    return Desired(
-        wanted_objects(to, topology, plane.plan, least_request=others),
-        {name: "; ".join(found) for name, found in refused.items() if found},
-    )
+    return Desired(wanted_objects(to, topology, plane.plan, least_request=others))

@@ -51,6 +51,9 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
     async def sourcez(_: web.Request) -> web.Response:
         return web.json_response({"sources": [source_json(plane)]})
 
+    async def replicaz(_: web.Request) -> web.Response:
+        return web.json_response(replicas_json(plane))
+
     return [
         web.get("/healthz", healthz),
         web.get("/readyz", readyz),
@@ -59,6 +62,7 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
         web.get("/debug/linkz", linkz),
         web.get("/debug/plan", plan),
         web.get("/debug/sourcez", sourcez),
+        web.get("/debug/replicaz", replicaz),
     ]
 
 
@@ -126,6 +130,11 @@ def rates_json(picture: Picture, service_port: ServicePort, clients: Sequence[Co
 
 def _rounded(age_s: float | None) -> float | None:
     return None if age_s is None else round(age_s, 3)
+
+
+def replicas_json(plane: ControlPlane) -> dict[str, Any]:
+    """Return who leads, who follows; of a control plane that is alone, just that."""
+    return {"leads": True, "followers": []} if plane.replicas is None else plane.replicas.page()
 
 
 def source_json(plane: ControlPlane) -> dict[str, Any]:

@@ -28,13 +28,20 @@ from istio.watch import ClusterWatch, Reflector, Timing
 from mesh.topology import ServiceName, Topology
 
 log = logging.getLogger(__name__)
+AS_ISTIO_INSTALLS = TopologySettings()
 SYSTEM_TIMING = Timing(time.monotonic, asyncio.sleep, random.SystemRandom().random)
 
 
 class KubernetesSource:
     """Hands a new topology to ``on_change`` whenever the cluster has another one."""
 
-    def __init__(self, settings: KubernetesSettings, *, timing: Timing = SYSTEM_TIMING) -> None:
+    def __init__(
+        self,
+        settings: KubernetesSettings,
+        seen_as: TopologySettings = AS_ISTIO_INSTALLS,
+        *,
+        timing: Timing = SYSTEM_TIMING,
+    ) -> None:
         self._settings, self._timing = settings, timing
         self.on_change: Callable[[Topology], None] = lambda topology: None
         self.on_error: Callable[[], None] = lambda: None
@@ -44,14 +51,7 @@ class KubernetesSource:
         self.cluster = Cluster()
         self.client: KubernetesClient | None = None
         self._status = SourceStatus("kubernetes", settings.api_server or settings.kubeconfig or "in-cluster")
-        self._builder = TopologyBuilder(
-            self.cluster,
-            TopologySettings(
-                cluster_domain=settings.cluster_domain,
-                root_namespace=settings.root_namespace,
-                cluster_id=settings.cluster_id,
-            ),
-        )
+        self._builder = TopologyBuilder(self.cluster, seen_as)
         self._changed = asyncio.Event()
         self._watch = ClusterWatch(())
         self._watching: asyncio.Task[None] | None = None

@@ -42,11 +42,5 @@ class KubernetesSettings:
     build_pause_s: float = 0.05
     """The topology is built anew no sooner than this after the last time: a rollout is a stream of events."""
 
-    root_namespace: str = "istio-system"
-    """Istio's ``meshConfig.rootNamespace``."""
-
     cluster_id: str = "Kubernetes"
     """Istio's own name of this cluster, as telemetry shows it."""
-
-    cluster_domain: str = "cluster.local"
-    """The domain of the Services' names."""

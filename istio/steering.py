@@ -1,4 +1,4 @@
-"""Keeps our objects in a cluster as they are wanted, and tells on each Service what was done, or why not.
+"""Keeps our objects in a cluster as they are wanted.
 
 Only the leader of the control plane runs it, and only while its xDS port is open: an EnvoyFilter that leads to nobody
 would hold new pods up.
@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from istio.apply import Outcome, reconcile
 from istio.difference import KubeObject, Ref, ref_of
 from istio.errors import IstioError
 from istio.integration import Integration
 from istio.native import SHORTEST_INTERVAL_S
-from istio.service_events import Reason, service_event, tell
 from istio.watchdog import Store, steered_services
 from mesh.topology import ServiceName
 
@@ -31,10 +30,13 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """What a cluster should hold of ours, and why a Service that asks for it is not steered."""
+    """What a cluster should hold of ours."""
 
     objects: Sequence[KubeObject] = ()
-    unsupported: Mapping[ServiceName, str] = field(default_factory=dict)
+
+
+async def _tell_nobody(applied: frozenset[ServiceName]) -> None:
+    """Keep it to ourselves."""
 
 
 AsLeader = Callable[[Callable[[], Awaitable[Outcome]]], Awaitable[Outcome]]
@@ -44,7 +46,8 @@ AsLeader = Callable[[Callable[[], Awaitable[Outcome]]], Awaitable[Outcome]]
 class Steering:
     """``run`` until cancelled; ``note_change`` whenever ``desired()`` may be another.
 
-    ``as_leader`` is given where several replicas run: each keeps what is desired in mind, one writes.
+    ``as_leader`` is given where several replicas run: each keeps what is desired in mind, one writes. ``on_done`` hears
+    after each look for which Services our objects are in the cluster.
     """
 
     def __init__(
@@ -54,15 +57,14 @@ class Steering:
         desired: Callable[[], Desired],
         *,
         as_leader: AsLeader | None = None,
+        on_done: Callable[[frozenset[ServiceName]], Awaitable[None]] = _tell_nobody,
         now_s: Callable[[], float] = time.monotonic,
-        wall_s: Callable[[], float] = time.time,
     ) -> None:
         self._store, self._to, self._desired, self._as_leader = store, to, desired, as_leader
-        self._now_s, self._wall_s = now_s, wall_s
+        self._on_done, self._now_s = on_done, now_s
         self._changed = asyncio.Event()
         self._changed.set()
         self._native: dict[Ref, tuple[float, KubeObject]] = {}
-        self._told: dict[ServiceName, str] = {}
 
     def note_change(self) -> None:
         """Look at what is desired soon."""
@@ -91,7 +93,7 @@ class Steering:
         outcome = await reconcile(self._store, self._to, [self._steady(one) for one in desired.objects])
         for ref, why in outcome.refused.items():
             log.error("%s is another's and stays: %s", ref, why)
-        await self._tell_all(outcome, desired)
+        await self._tell(desired, outcome)
         return outcome
 
     def _steady(self, wanted: KubeObject) -> KubeObject:
@@ -113,21 +115,12 @@ class Steering:
             self._native[ref] = (now_s, wanted)
         return wanted
 
-    async def _tell_all(self, outcome: Outcome, desired: Desired) -> None:
-        for service in steered_services(outcome.applied):
-            await self._tell(service, "AskewApplied", f"its clients take endpoints from Askew ({self._to.mode})")
-        for service in steered_services(outcome.deleted):
-            await self._tell(service, "AskewReverted", "Istio's own endpoints and weights are back")
-        for service, why in desired.unsupported.items():
-            if self._told.get(service) != why:
-                await self._tell(service, "AskewUnsupported", why)
-        self._told = dict(desired.unsupported)
-
-    async def _tell(self, service: ServiceName, reason: Reason, message: str) -> None:
+    async def _tell(self, desired: Desired, outcome: Outcome) -> None:
+        there = [ref for ref in map(ref_of, desired.objects) if ref not in outcome.refused]
         try:
-            await tell(self._store, service_event(service, reason, message, now_s=self._wall_s()))
+            await self._on_done(frozenset(steered_services(there)))
         except IstioError as error:  # what counts is done
-            log.warning("no Event for %s: %s", service, error)
+            log.warning("Services are not told: %s", error)
 
 
 def _without_weights(found: object) -> object:

@@ -16,6 +16,7 @@ from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
+from askew.replication.settings import check as check_replication
 from askew.settings import ServeSettings, compose
 from istio import integration
 from mesh.errors import BadInputError, one_line
@@ -68,6 +69,7 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
     try:
         check(settings.xds)
         integration.check(settings.istio)
+        check_replication(settings.replication)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
     return settings
