@@ -15,6 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from askew.__main__ import _parse
 from askew.settings import compose
 
 HERE = Path(__file__).parents[2]
@@ -123,6 +124,24 @@ def test_the_settings_are_taken() -> None:
                 assert settings.xds.is_mtls
                 seen += 1
     assert seen == 3
+
+
+@needs_kubectl
+def test_commands_are_ours() -> None:
+    """What a container is told to run, our own command line takes; what its environment sets, there is."""
+    seen = set()
+    for name, _, container in containers():
+        if not container["image"].startswith("askew:") or "command" in container:
+            continue
+        options = _parse(container["args"])
+        seen.add(options.command)
+        variables = [one["name"] for one in container.get("env", []) if one["name"].startswith("ASKEW_")]
+        if options.command == "serve":
+            before = compose(file_text=None, environment={})
+            after = compose(file_text=None, environment=dict.fromkeys(variables, "10.0.0.7"))
+            assert len(variables) == 2, name
+            assert before != after, name
+    assert seen >= {"serve", "watchdog"}
 
 
 @needs_kubectl
