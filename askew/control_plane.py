@@ -33,6 +33,7 @@ from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.extras import Extras
+from xds_server.identity import claimed_workload
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.metrics import IngestMetrics
 from xds_server.metrics import XdsMetrics
@@ -65,12 +66,12 @@ class ControlPlane:
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
-        admission = Admission(settings.xds, self.xds_metrics)
+        admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
-        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras)
+        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
@@ -208,6 +209,12 @@ class ControlPlane:
     def _container_of(self, proxy: Proxy) -> ContainerName | None:
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)
         return None if container is None else container.name
+
+    def _account_of(self, proxy_id: str) -> str:
+        workload = claimed_workload(proxy_id)
+        name = "" if workload is None else f"{workload.container}.{workload.namespace}"
+        container = self.topology.container_by_proxy_id.get(name)
+        return "" if container is None else container.service_account
 
     def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
         if proxy.is_istio:

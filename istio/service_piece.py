@@ -192,6 +192,7 @@ def _containers(
             best_effort=said.best_effort,
             proxy=at,
             outbound_address="" if around.has_istio else LOOPBACK,
+            service_account="" if pod is None else pod.service_account,
         )
 
 
@@ -214,6 +215,7 @@ def client_of_workload(pod: Pod, service: ServiceName, around: Surroundings) -> 
         address=pod.addresses[0],
         proxy=name,
         outbound_address="" if around.has_istio else LOOPBACK,
+        service_account=pod.service_account,
     )
 
 

@@ -69,6 +69,7 @@ class Container:
     us (no sidecar stands before it), and for the second and later appearances of a container that serves several
     services: it then counts among the endpoints only. ``proxy`` is its sidecar's ``<container>.<namespace>`` where
     that is not made of its name (in Kubernetes names are unique in a namespace only, so that the mesh adds it).
+    ``service_account`` is whose certificate its sidecar must show; empty: any of its namespace's.
     """
 
     name: ContainerName
@@ -83,6 +84,7 @@ class Container:
     best_effort: bool = False
     proxy: str = ""
     outbound_address: str = ""
+    service_account: str = ""
 
     @property
     def listens_on(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from xds_server.errors import RefusePeerError
@@ -25,18 +25,23 @@ class Connection(Protocol):
 
 
 class Admission:
-    """Binds the certificate of a connection to the proxy that it says it is. Without TLS everyone is let in."""
+    """Binds the certificate of a connection to the proxy that it says it is. Without TLS everyone is let in.
 
-    def __init__(self, settings: XdsSettings, metrics: XdsMetrics) -> None:
+    ``account_of`` returns a proxy's service account as the source knows it; empty where it does not.
+    """
+
+    def __init__(
+        self, settings: XdsSettings, metrics: XdsMetrics, *, account_of: Callable[[str], str] = lambda proxy_id: ""
+    ) -> None:
         self._required, self._trust_domain = settings.is_mtls, settings.trust_domain
-        self._refusals = metrics.identity_refusals
+        self._refusals, self._account_of = metrics.identity_refusals, account_of
 
     def check(self, proxy_id: str, connection: Connection) -> None:
         """Raise RefusePeerError where the certificate is not this proxy's; said in the log and counted."""
         if not self._required:
             return
         peer = peer_identity(connection.auth_context())
-        why = refusal(peer, proxy_id, trust_domain=self._trust_domain)
+        why = refusal(peer, proxy_id, trust_domain=self._trust_domain, service_account=self._account_of(proxy_id))
         if why:
             self._refusals.inc()
             log.warning("refused %s: %s", connection.peer(), why)

@@ -54,11 +54,13 @@ METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {
 class DiscoveryService:
     """Serves discovery streams from a store."""
 
-    def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
+    def __init__(
+        self, store: Store, settings: XdsSettings, metrics: XdsMetrics, *, admission: Admission | None = None
+    ) -> None:
         self.store, self.settings, self.metrics = store, settings, metrics
         self._new_streams = Throttle(settings.new_streams_per_s, burst=settings.new_streams_burst)
         self._pushes = Throttle(settings.pushes_per_s, burst=settings.pushes_burst)
-        self._admission = Admission(settings, metrics)
+        self._admission = admission or Admission(settings, metrics)
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 

@@ -89,7 +89,7 @@ def claimed_workload(proxy_id: str) -> Workload | None:
     return Workload(container, namespace)
 
 
-def refusal(peer: PeerIdentity, proxy_id: str, *, trust_domain: str) -> str:
+def refusal(peer: PeerIdentity, proxy_id: str, *, trust_domain: str, service_account: str = "") -> str:
     """Return why this certificate may not be this proxy, one line; empty where it may.
 
     Parameters
@@ -100,6 +100,8 @@ def refusal(peer: PeerIdentity, proxy_id: str, *, trust_domain: str) -> str:
         ``node.id`` as the client wrote it.
     trust_domain:
         The only trust domain whose SPIFFE ids are taken, and the cluster domain that a DNS name may end with.
+    service_account:
+        Of the workload, as the cluster knows it; a SPIFFE id must name it too. Empty: not known, any of the namespace.
 
     >>> peer = PeerIdentity(uris=("spiffe://cluster.local/ns/shop/sa/web",))
     >>> refusal(peer, "web-0.shop", trust_domain="cluster.local")
@@ -112,14 +114,14 @@ def refusal(peer: PeerIdentity, proxy_id: str, *, trust_domain: str) -> str:
     if workload is None:
         return f"node.id: found {shown}, allowed: <container>.<namespace> or sidecar~<ip>~<pod>.<namespace>~<domain>"
     if peer.uris:
-        allowed = _refused_by_uri(peer, workload, trust_domain)
+        allowed = _refused_by_uri(peer, workload, trust_domain, service_account)
     else:
         fits = any(_dns_fits(name, workload, trust_domain) for name in peer.dns_names)
         allowed = "" if fits else "what the certificate names"
     return f"node.id: found {shown} with a certificate of {peer}, allowed: {allowed}" if allowed else ""
 
 
-def _refused_by_uri(peer: PeerIdentity, workload: Workload, trust_domain: str) -> str:
+def _refused_by_uri(peer: PeerIdentity, workload: Workload, trust_domain: str, service_account: str) -> str:
     found = spiffe_id(peer.uris[0])
     if len(peer.uris) > 1:
         return "a certificate with one URI"
@@ -127,7 +129,9 @@ def _refused_by_uri(peer: PeerIdentity, workload: Workload, trust_domain: str) -
         return f"spiffe://{trust_domain}/ns/<namespace>/sa/<service account>"
     if found.trust_domain != trust_domain:
         return f"trust domain {trust_domain}"
-    return "" if found.namespace == workload.namespace else f"namespace {found.namespace}"
+    if found.namespace != workload.namespace:
+        return f"namespace {found.namespace}"
+    return "" if service_account in ("", found.service_account) else f"service account {service_account}"
 
 
 def _dns_fits(name: str, workload: Workload, trust_domain: str) -> bool:

@@ -7,6 +7,7 @@ import ipaddress
 
 import grpc.aio
 
+from xds_server.admission import Admission
 from xds_server.ads import DiscoveryService
 from xds_server.errors import CannotListenError
 from xds_server.extras import Extras
@@ -22,10 +23,16 @@ class XdsServer:
     """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``."""
 
     def __init__(
-        self, store: Store, settings: XdsSettings, metrics: XdsMetrics, *, extras: Extras | None = None
+        self,
+        store: Store,
+        settings: XdsSettings,
+        metrics: XdsMetrics,
+        *,
+        extras: Extras | None = None,
+        admission: Admission | None = None,
     ) -> None:
         self._settings, self._extras = settings, extras
-        self._service = DiscoveryService(store, settings, metrics)
+        self._service = DiscoveryService(store, settings, metrics, admission=admission)
         self._server: grpc.aio.Server | None = None
         self.certificates = CertificateFiles(settings, metrics) if settings.is_mtls else None
         self.port = 0

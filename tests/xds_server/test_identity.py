@@ -159,3 +159,11 @@ def test_parts_are_read_as_they_are_written() -> None:
     assert claimed_workload("a.b.shop") == Workload("a.b", "shop")
     assert peer_identity({"peer_uri": [WEB.encode()], "peer_dns": [b"\xff"]}) == PeerIdentity((WEB,), ("ÿ",))
     assert peer_identity({}) == PeerIdentity()
+
+
+@pytest.mark.parametrize(("account", "why"), [("", ""), ("web", ""), ("till", "allowed: service account till")])
+def test_a_known_service_account_is_bound_too(account: str, why: str) -> None:
+    """As istiod does: two workloads of one namespace are not each other. Not known: the namespace is all."""
+    found = refusal(PeerIdentity(uris=(WEB,)), "web-0.shop", trust_domain=DOMAIN, service_account=account)
+    assert found.endswith(why)
+    assert bool(found) == bool(why)
