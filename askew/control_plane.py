@@ -65,7 +65,7 @@ class ControlPlane:
         self.memory_store.on_error = self.metrics.source_errors.labels("memory-file").inc
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
-        self.store = Store(self._snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
+        self.store = Store(self.snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
         admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
@@ -129,7 +129,7 @@ class ControlPlane:
     def _tick(self) -> None:
         started_s = time.perf_counter()
         topology = self.source.topology or self.topology
-        self.telemetry = self.collector.drain()
+        self.telemetry = self.hear()
         replicas = self.replicas
         if replicas is not None and not replicas.leads:
             replicas.report(self.telemetry)
@@ -147,6 +147,10 @@ class ControlPlane:
             replicas.publish(plan=plan, picture=self.picture, memory=self.memory)
         self.metrics.show(self.picture, plan)
         self.metrics.tick_seconds.observe(time.perf_counter() - started_s)
+
+    def hear(self) -> Telemetry:
+        """Return what has been reported since the last tick."""
+        return self.collector.drain()
 
     def lead(self) -> None:
         """Decide at once: a new leader goes on from what the last one remembered."""
@@ -178,7 +182,7 @@ class ControlPlane:
         self.metrics.count_links(before.plan, sent)
         self.last_good.before_change(before, topology, sent, self.store.tally)
         self.configs = ClientConfigs(topology, sent, predecessor=before, pinned=self.last_good.pinned)
-        self.store.apply(self._snapshot_of, changed=self.last_good.changed, only=self._touched(before))
+        self.store.apply(self.snapshot_of, changed=self.last_good.changed, only=self._touched(before))
 
     def _touched(self, before: ClientConfigs) -> set[str] | None:
         """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh."""
@@ -197,7 +201,7 @@ class ControlPlane:
         self.configs = ClientConfigs(
             self.topology, self.configs.plan, predecessor=self.configs, pinned=self.last_good.pinned
         )
-        self.store.apply(self._snapshot_of)
+        self.store.apply(self.snapshot_of)
 
     def _snapshot_refused(self, proxy_id: str, found: list[str]) -> None:
         self.xds_metrics.inconsistent.inc()
@@ -216,7 +220,8 @@ class ControlPlane:
         container = self.topology.container_by_proxy_id.get(name)
         return "" if container is None else container.service_account
 
-    def _snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+    def snapshot_of(self, proxy: Proxy) -> Snapshot | None:
+        """Return what a proxy should have; None for a stranger."""
         if proxy.is_istio:
             return self.configs.istio.snapshot(proxy.workload_id)
         container = self.topology.container_by_proxy_id.get(proxy.workload_id)

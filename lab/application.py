@@ -68,6 +68,7 @@ class Load:
     requests_per_s: float
     mix: Mapping[str, float]  # operation of the entry service -> fraction, sums to 1
     nodes: Mapping[str, float]  # node -> fraction, sums to 1
+    containers: int = 1  # that send it, on each of these nodes
 
 
 @dataclass(frozen=True, slots=True)

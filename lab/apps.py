@@ -14,6 +14,7 @@ import json
 import random
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -23,6 +24,7 @@ from lab.application import Application, OperationCall, Replica, Step
 from lab.errors import WireError
 from lab.http_wire import ClientPool, Request, Response, ServerConnection
 from lab.mesh_document import mesh_document
+from lab.orca import LoadMeter
 from lab.service_queue import ServiceQueue
 from lab.topology_file import APP_PORT, load_application
 from mesh.topology import Container, ContainerName
@@ -42,6 +44,7 @@ class App:
         self._body = b"x" * service.response_bytes
         self._sidecar = ClientPool(container.address, container.outbound_port)
         self.queue = ServiceQueue(service.service_time, workers=service.workers, speed=replica.capacity, rng=rng)
+        self._meter = LoadMeter(self.queue, workers=service.workers)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request: work, then call onward; 500 with the reason where a call failed.
@@ -59,7 +62,7 @@ class App:
             failure = await self._step(step, headers)
             if failure:
                 return Response(500, failure.encode())
-        return Response(200, self._body)
+        return Response(200, self._body, self._meter.headers(time.monotonic()))
 
     def close(self) -> None:
         """Close the connections to the sidecar."""

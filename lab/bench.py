@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import importlib
 
-HELP = "the papers' tables, on real Envoys: locality"
-BENCHES = {"locality": "lab.locality"}
+HELP = "the papers' tables, on real Envoys: imbalance, locality"
+BENCHES = {"imbalance": "lab.imbalance", "locality": "lab.locality"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

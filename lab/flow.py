@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from lab.application import Application, Replica, calls_of
+from lab.application import Application, Load, Replica, calls_of
 from lab.topology_file import LOAD_SERVICE
 
 
@@ -60,8 +60,7 @@ def container_rates(application: Application) -> tuple[ContainerRate, ...]:
     """
     load = application.load
     rates = [
-        ContainerRate(load_container(node), load.service, load.requests_per_s * fraction)
-        for node, fraction in load.nodes.items()
+        ContainerRate(sender.name, load.service, load.requests_per_s * sender.part) for sender in load_senders(load)
     ]
     by_operation = operation_rates(application)
     for service in application.services:
@@ -76,13 +75,26 @@ def container_rates(application: Application) -> tuple[ContainerRate, ...]:
     return tuple(rates)
 
 
-def load_container(node: str) -> str:
-    """Return the name of the container that sends the load of ``node``.
+@dataclass(frozen=True, slots=True)
+class LoadSender:
+    """A container that sends a part of the load."""
 
-    >>> load_container("n1")
-    'load-n1'
+    name: str
+    node: str
+    part: float
+
+
+def load_senders(load: Load) -> tuple[LoadSender, ...]:
+    """Return the containers that send the load, node by node, each with its part of it.
+
+    >>> [sender.name for sender in load_senders(Load("shop", 10.0, {"get": 1.0}, {"n1": 0.5, "n2": 0.5}))]
+    ['load-n1', 'load-n2']
     """
-    return f"{LOAD_SERVICE}-{node}"
+    return tuple(
+        LoadSender(f"{LOAD_SERVICE}-{node}" + (f"-{i}" if load.containers > 1 else ""), node, part / load.containers)
+        for node, part in load.nodes.items()
+        for i in range(load.containers)
+    )
 
 
 def _fraction(replica: Replica, application: Application) -> float:

@@ -21,11 +21,12 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from askew.control_loop import TICK_S
 from lab.application import Application
 from lab.children import Children
 from lab.envoy_admin import EnvoyAdmin, admin_session
 from lab.errors import LabError, StartError, WireError
-from lab.flow import service_rates
+from lab.flow import load_senders, service_rates
 from lab.http_wire import ClientPool
 from lab.load import Source
 from lab.mesh_document import MeshDocument, Rates, mesh_document, node_prefixes
@@ -33,7 +34,7 @@ from lab.places import Block, refuse_taken, reserve_block
 from lab.scratch import scratch_directory
 from lab.sidecars import SidecarSettings, start_sidecar
 from lab.topology_file import APP_PORT, LOAD_SERVICE
-from mesh.topology import Container, Topology
+from mesh.topology import Container, ContainerName, Topology
 from xds_server.resources.bootstrap import PROMETHEUS_PORT
 
 T = TypeVar("T")
@@ -53,6 +54,7 @@ class MeshSettings:
     rates: Rates = "learnt"
     control_plane: tuple[str, ...] = ("askew", "serve")  # what follows ``python -m``
     cross_node_delay_ms: int = 2
+    tick_s: float = TICK_S  # of the control loop; sidecars send their statistics as often, load reports twice
     seed: int = 1
     say: Callable[[str], None] = lambda text: None
 
@@ -97,11 +99,9 @@ class LabMesh:
     def load_sources(self) -> tuple[Source, ...]:
         """Where the load enters, with the rates of the topology file."""
         load = self.application.load
-        containers = {container.node: container for container in self._containers_of_load()}
-        return tuple(
-            Source(containers[node].address, containers[node].outbound_port, load.requests_per_s * part)  # type: ignore[index]
-            for node, part in load.nodes.items()
-        )
+        containers = {container.name: container for container in self._containers_of_load()}
+        sending = ((containers[ContainerName(sender.name)], sender.part) for sender in load_senders(load))
+        return tuple(Source(one.address, one.outbound_port, load.requests_per_s * part) for one, part in sending)
 
     def annotate(self, annotations: Mapping[str, str]) -> None:
         """Write the mesh file anew with other annotations, in one step: readers see the old one or the new one."""
@@ -183,7 +183,7 @@ async def _start(mesh: LabMesh, directory: Path, session: aiohttp.ClientSession)
     settings.say("starting the control plane and the apps")
     mesh.write_mesh_file()
     # Ours, not a package of the same name that lies where the user happens to stand (-P leaves that folder out).
-    environment = os.environ | {"PYTHONPATH": str(HOUSE)}
+    environment = os.environ | {"PYTHONPATH": str(HOUSE)} | _pace(settings.tick_s)
     python = [sys.executable, "-P", "-m"]
     serve = ["--mesh", str(mesh.mesh_file), "--xds", _host_port(mesh.xds_address), "--http", mesh.http_url[7:]]
     children.start("askew", [*python, *settings.control_plane, *serve], environment=environment)
@@ -199,9 +199,14 @@ async def _start(mesh: LabMesh, directory: Path, session: aiohttp.ClientSession)
     await _while_all_live(children, _until("the way through the mesh", lambda: _load_passes(mesh)))
 
 
+def _pace(tick_s: float) -> dict[str, str]:
+    return {"ASKEW_LOOP_TICK_S": str(tick_s), "ASKEW_INGEST_LOAD_REPORT_INTERVAL_S": str(tick_s / 2.0)}
+
+
 async def _start_sidecars(mesh: LabMesh, directory: Path) -> None:
     prefixes = node_prefixes(mesh.application, block=mesh.block.number)
-    shared = SidecarSettings(mesh.xds_address, prefixes, mesh.settings.cross_node_delay_ms)
+    settings = mesh.settings
+    shared = SidecarSettings(mesh.xds_address, prefixes, settings.cross_node_delay_ms, settings.tick_s)
     for admin in mesh.sidecars.values():
         start_sidecar(mesh.children, mesh.topology, admin.container, shared, admin_port=admin.port, directory=directory)
         await asyncio.sleep(0)  # a Ctrl-C is heard between two of them

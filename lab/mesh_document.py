@@ -4,7 +4,7 @@ Askew learns the rates from the sidecars; to give them, as worked out from the l
 plan without anything to learn does.
 
 A node is a group of loopback addresses: node ``i`` has ``127.<block + i>.0.0/16``, where the block is what this run has
-reserved; within it, ``127.<node>.<service>.<replica>``, the load's container at ``127.<node>.0.1``.
+reserved; within it, ``127.<node>.<service>.<replica>``, the load's containers at ``127.<node>.0.<i>``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from lab.application import Application
-from lab.flow import container_rates, load_container
+from lab.flow import container_rates, load_senders
 from lab.topology_file import APP_PORT, LOAD_SERVICE
 from mesh.mesh_file import parse_mesh_file
 from mesh.topology import Topology
@@ -80,8 +80,10 @@ def mesh_document(
 
 
 def _load_service(application: Application, octet: Mapping[str, int]) -> dict[str, Any]:
-    containers = [
-        {"name": load_container(node), "node": node, "address": f"127.{octet[node]}.0.1"}
-        for node in application.load.nodes
-    ]
+    number = dict.fromkeys(octet, 0)
+    containers = []
+    for sender in load_senders(application.load):
+        number[sender.node] += 1
+        address = f"127.{octet[sender.node]}.0.{number[sender.node]}"
+        containers.append({"name": sender.name, "node": sender.node, "address": address})
     return {"name": LOAD_SERVICE, "containers": containers}

@@ -10,9 +10,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from askew.cli import serve
+from askew.control_plane import ControlPlane
 from lab.same_node import SameNodePlanner
 
 
@@ -22,7 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     serve.add_arguments(parser)
     parser.add_argument("--same-node-while", type=Path, required=True, metavar="FILE")
     options = parser.parse_args(arguments)
-    return serve.run(options, planner=SameNodePlanner(options.same_node_while.exists))
+    plane = partial(ControlPlane, planner=SameNodePlanner(options.same_node_while.exists))
+    return serve.run(options, make_plane=plane)
 
 
 if __name__ == "__main__":

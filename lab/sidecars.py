@@ -22,6 +22,7 @@ class SidecarSettings:
     xds_address: tuple[str, int]
     node_prefixes: Mapping[str, str]  # node -> the addresses of its containers, as 127.16.0.0/16
     cross_node_delay_ms: int
+    flush_interval_s: float
 
 
 def envoy_binary() -> str:
@@ -45,7 +46,13 @@ def start_sidecar(
     directory: Path,
 ) -> None:
     """Write the bootstrap of ``container`` into ``directory`` and start its Envoy with one worker."""
-    bootstrap = render_bootstrap(topology, container, xds_address=settings.xds_address, admin_port=admin_port)
+    bootstrap = render_bootstrap(
+        topology,
+        container,
+        xds_address=settings.xds_address,
+        admin_port=admin_port,
+        flush_interval_s=settings.flush_interval_s,
+    )
     bootstrap = add_inbound(
         bootstrap,
         container,

@@ -4,7 +4,8 @@
 
     apiVersion: askew.lab/v1
     nodes: [n1, n2]
-    load: {service: front, requests_per_s: 50, mix: {get: 1}, nodes: {n1: 2, n2: 1}}   # weights, made to sum to 1
+    load: {service: front, requests_per_s: 50, mix: {get: 1}, nodes: {n1: 2, n2: 1}, containers: 1}
+                                              # weights, made to sum to 1; so many senders on each of the nodes
     services:
       - name: front
         port: 8080
@@ -163,7 +164,7 @@ def _operation_call(value: object, path: str) -> OperationCall:
 
 
 def _load(value: object, path: str, *, nodes: tuple[str, ...]) -> Load:
-    fields = Fields(value, path, allowed=("service", "requests_per_s", "mix", "nodes"))
+    fields = Fields(value, path, allowed=("service", "requests_per_s", "mix", "nodes", "containers"))
     for key in ("mix", "nodes"):
         if not isinstance(fields.value.get(key), dict) or not fields.value[key]:
             raise BadInputError(fields.at(key), fields.value.get(key), "a mapping of names to weights")
@@ -172,6 +173,7 @@ def _load(value: object, path: str, *, nodes: tuple[str, ...]) -> Load:
         requests_per_s=fields.take("requests_per_s", _weight),
         mix=fields.take("mix", partial(_fractions, allowed=tuple(map(str, fields.value["mix"])))),
         nodes=fields.take("nodes", partial(_fractions, allowed=nodes)),
+        containers=fields.take("containers", integer(1, 100), 1),
     )
 
 

@@ -7,11 +7,11 @@ import asyncio
 import gc
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from allocators.mesh_plan import Planner, plan_mesh
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="only read the input; exit 0 or 2")
 
 
-def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
-    """Serve until a signal. Another ``planner`` than ours is for comparisons: all else stays the same."""
+def run(args: argparse.Namespace, *, make_plane: Callable[[str, ServeSettings], ControlPlane] = ControlPlane) -> int:
+    """Serve until a signal. Another control plane than ours, of the same make, is for comparisons."""
     settings = _settings(args)
     if args.check:
         if args.mesh is not None:
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace, *, planner: Planner = plan_mesh) -> int:
         return 0
     try:
         beside = args.mesh is None
-        asyncio.run(_serve(_kubernetes(settings) if beside else ControlPlane(args.mesh, settings, planner=planner)))
+        asyncio.run(_serve(_kubernetes(settings) if beside else make_plane(args.mesh, settings)))
     except* CommandError as group:
         raise group.exceptions[0] from None
     return 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 import pytest
 
 from lab.mesh_document import ROUTING, Rates, mesh_document, node_prefixes
 from lab.topology_file import APP_PORT, load_application, names, shipped_file
-from mesh.topology import Topology
+from mesh.topology import ServiceName, Topology
 
 BLOCK = 56
 
@@ -59,3 +60,16 @@ def test_the_annotation_is_on_every_service_but_the_load() -> None:
     policies = {s.short_name: s.policy.routing for s in topology("chain", routing="local-first").services}
 
     assert policies == {"load": "off"} | dict.fromkeys(("first", "second", "third", "fourth"), "local-first")
+
+
+def test_several_containers_may_send_a_nodes_load() -> None:
+    """Each has a name and an address of its own, in its node's prefix, and an equal part of the node's rate."""
+    application = load_application(shipped_file("chain"))
+    application = replace(application, load=replace(application.load, containers=2))
+    mesh = mesh_document(application, block=BLOCK, annotations={ROUTING: "uniform"}, rates="given").topology
+    senders = mesh.service_by_name[ServiceName("load.default")].containers
+    rates = [rate.requests_per_s for rate in mesh.rates if rate.client in {sender.name for sender in senders}]
+
+    assert [sender.name for sender in senders] == [f"load-n{node}-{i}" for node in (1, 2, 3) for i in (0, 1)]
+    assert len({sender.address for sender in senders}) == 6
+    assert rates == pytest.approx([20.0, 20.0, 20.0, 20.0, 10.0, 10.0])
