@@ -28,7 +28,7 @@ from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
+from mesh.topology import Container, ContainerName, Service, Topology, differs_in_endpoints_only
 from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
@@ -36,6 +36,7 @@ from xds_server.extras import Extras
 from xds_server.identity import claimed_workload
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.metrics import IngestMetrics
+from xds_server.ingest.sidecar_pages import SidecarPages, to_be_asked
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
@@ -69,6 +70,10 @@ class ControlPlane:
         admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
+        try:
+            self.pages = SidecarPages(self.collector, self._asked_sidecars)
+        except BadSettingsError as error:
+            raise CommandError(str(error)) from error
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
@@ -108,6 +113,7 @@ class ControlPlane:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
+                parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
@@ -219,6 +225,12 @@ class ControlPlane:
         name = "" if workload is None else f"{workload.container}.{workload.namespace}"
         container = self.topology.container_by_proxy_id.get(name)
         return "" if container is None else container.service_account
+
+    def _asked_sidecars(self) -> list[Container]:
+        """Return whose statistics are to be read: of sidecars that are connected here, so that one replica asks."""
+        here = {client.proxy.workload_id for client in self.store.clients.values()}
+        wanted = to_be_asked(self.topology, self.settings.ingest.scrape)
+        return [container for container in wanted if container.proxy_id in here]
 
     def snapshot_of(self, proxy: Proxy) -> Snapshot | None:
         """Return what a proxy should have; None for a stranger."""

@@ -45,6 +45,9 @@ def telemetry_json(collector: Collector) -> dict[str, Any]:
     return {
         "sources": sources,
         "limits": {"series": collector.limits.series, "records": collector.limits.records},
+        "pages_not_read": {
+            name: {"times": one.times, "why": one.why} for name, one in sorted(collector.page_failures.items())
+        },
         "reporters": [_reporter(collector, reports) for reports in collector.reporters.values()],
     }
 
