@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -22,6 +23,7 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
 from askew.replication.wire import Decided
 from askew.settings import ServeSettings
@@ -74,6 +76,14 @@ class ControlPlane:
             self.pages = SidecarPages(self.collector, self._asked_sidecars)
         except BadSettingsError as error:
             raise CommandError(str(error)) from error
+        self.prometheus = PrometheusSource(
+            settings.prometheus,
+            self.collector,
+            topology=lambda: self.topology,
+            learn=self._learn_past,
+            is_active=lambda: self.replicas is None or self.replicas.leads,
+            on_error=self.metrics.source_errors.labels("prometheus").inc,
+        )
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
@@ -81,7 +91,7 @@ class ControlPlane:
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.ready = False
-        self.http_port = 0
+        self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -93,7 +103,8 @@ class ControlPlane:
             await self.source.stop()
 
     async def _serve(self, on_ready: Callable[[], None]) -> None:
-        self.memory = self.memory_store.load(now_s=time.time())
+        self._started_s = time.time()
+        self.memory = self.memory_store.load(now_s=self._started_s)
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
             await self.xds.start()
@@ -114,6 +125,7 @@ class ControlPlane:
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
+                parts.create_task(guarded("prometheus", self.prometheus.run()), name="prometheus")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
@@ -157,6 +169,10 @@ class ControlPlane:
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
         return self.collector.drain()
+
+    def _learn_past(self, past: Past) -> None:
+        tables = with_past(self.memory.tables, past, before_s=self._started_s)
+        self.memory = replace(self.memory, tables=tables)
 
     def lead(self) -> None:
         """Decide at once: a new leader goes on from what the last one remembered."""

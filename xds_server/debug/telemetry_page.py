@@ -39,6 +39,7 @@ def telemetry_json(collector: Collector) -> dict[str, Any]:
                 "messages": collector.messages[source],
                 "newest_age_s": round(age.newest_s, 3) if age else None,
                 "oldest_age_s": round(age.oldest_s, 3) if age else None,
+                **({"note": collector.notes[source]} if source in collector.notes else {}),
                 "dropped": {reason: count for (of, reason), count in sorted(drops.items()) if of == source},
             }
         )

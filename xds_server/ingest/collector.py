@@ -137,6 +137,7 @@ class Collector:
         self.messages: Counter[Source] = Counter()
         self.streams: Counter[Source] = Counter()
         self.page_failures: dict[str, PageFailure] = {}
+        self.notes: dict[Source, str] = {}
         self.limits = Limits(series=settings.most_series, records=settings.most_records)
         self._drops: Counter[tuple[Source, Reason]] = Counter()
 
