@@ -23,6 +23,7 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.node_observing import NodeObserver
 from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
 from askew.replication.wire import Decided
@@ -84,6 +85,12 @@ class ControlPlane:
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("prometheus").inc,
         )
+        self.nodes = NodeObserver(
+            settings.nodes,
+            topology=lambda: self.topology,
+            is_active=lambda: self.replicas is None or self.replicas.leads,
+            on_error=self.metrics.source_errors.labels("node-agent").inc,
+        )
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
@@ -126,6 +133,7 @@ class ControlPlane:
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
                 parts.create_task(guarded("prometheus", self.prometheus.run()), name="prometheus")
+                parts.create_task(guarded("nodes", self.nodes.run()), name="nodes")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
@@ -168,7 +176,7 @@ class ControlPlane:
 
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
-        return self.collector.drain()
+        return replace(self.collector.drain(), nodes=self.nodes.samples())
 
     def _learn_past(self, past: Past) -> None:
         tables = with_past(self.memory.tables, past, before_s=self._started_s)

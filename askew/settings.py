@@ -84,6 +84,29 @@ class PrometheusSourceSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How busy nodes are, asked of their agents or read on this machine."""
+
+    interval_s: float = 5.0
+    """How often; 0 for never."""
+
+    deadline_s: float = 2.0
+    """Of one agent's answer."""
+
+    this_machine: bool = False
+    """Whether all nodes without an agent are this machine (a lab), so that its ``/proc`` tells."""
+
+    certificate_file: str = ""
+    """Shown to agents (PEM); empty: they are spoken to in plaintext."""
+
+    key_file: str = ""
+    """Its key (PEM, not encrypted)."""
+
+    ca_file: str = ""
+    """The authorities (PEM) of the agents' certificates."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All settings of ``askew serve``, by section."""
 
@@ -96,6 +119,7 @@ class ServeSettings:
     memory: MemorySettings = field(default_factory=MemorySettings)
     replication: ReplicationSettings = field(default_factory=ReplicationSettings)
     prometheus: PrometheusSourceSettings = field(default_factory=PrometheusSourceSettings)
+    nodes: NodeSettings = field(default_factory=NodeSettings)
     istio: Integration = field(default_factory=Integration)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 
