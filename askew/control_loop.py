@@ -16,6 +16,7 @@ from estimators.endpoint_windows import EndpointMemory, read_endpoint_windows
 from estimators.expected_service import Tables, learn_windows
 from estimators.live_links import live_links
 from estimators.load_reports import Requests, read_load_reports
+from estimators.node_interference import Nodes, interference_of, read_node_counters, windows_of
 from estimators.sidecar_counters import Sidecars, read_sidecar_counters
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -36,6 +37,7 @@ class Memory:
     rates: KnownRates = field(default_factory=KnownRates)
     windows: EndpointMemory = field(default_factory=EndpointMemory)
     crossing: CrossingMemory = field(default_factory=CrossingMemory)
+    nodes: Nodes = field(default_factory=dict)
     tables: Tables = field(default_factory=dict)
     targets: Mapping[ServicePort, TargetMemory] = field(default_factory=dict)
 
@@ -60,7 +62,9 @@ def tick(
     )
     interval_s = source_interval_s(sidecars, containers.values(), tick_s=tick_s)
     windows = read_endpoint_windows(topology, telemetry, memory.windows, interval_s=interval_s, tick_s=tick_s)
-    tables = learn_windows(memory.tables, topology, windows.windows, interference={})
+    nodes = read_node_counters(memory.nodes, telemetry.nodes, now_s=now_s)
+    busy = interference_of(windows_of(nodes))
+    tables = learn_windows(memory.tables, topology, windows.windows, interference=busy)
     prices, crossing = crossing_prices(topology, telemetry, windows.memory.last, memory.crossing)
     picture = Picture(
         client_rates=rates,
@@ -70,13 +74,14 @@ def tick(
         unsteered=loads.unsteered,
         endpoint_figures=endpoint_figures(windows.memory.last, now_s=now_s),
         crossing_price_ms=prices,
+        node_interference=windows_of(nodes),
     )
     targets = decide_mesh_targets(
         topology,
         picture,
         windows.windows,
         memory.targets,
-        learnt=Learnt(tables),
+        learnt=Learnt(tables, busy),
         now_s=now_s,
         interval_of=lambda name: source_interval_s(sidecars, topology.service_by_name[name].containers, tick_s=tick_s),
     )
@@ -89,6 +94,7 @@ def tick(
         rates=known_rates,
         windows=windows.memory,
         crossing=crossing,
+        nodes=nodes,
         tables=tables,
         targets=targets.memory,
     )

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -22,13 +23,15 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.node_observing import NodeObserver
+from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
 from askew.replication.wire import Decided
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import ContainerName, Service, Topology, differs_in_endpoints_only
+from mesh.topology import Container, ContainerName, Service, Topology, differs_in_endpoints_only
 from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
@@ -36,6 +39,7 @@ from xds_server.extras import Extras
 from xds_server.identity import claimed_workload
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.metrics import IngestMetrics
+from xds_server.ingest.sidecar_pages import SidecarPages, to_be_asked
 from xds_server.metrics import XdsMetrics
 from xds_server.proxy import INBOUND_METADATA, Proxy, transport_of
 from xds_server.resources.client_config import ClientConfigs
@@ -69,6 +73,24 @@ class ControlPlane:
         admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
+        try:
+            self.pages = SidecarPages(self.collector, self._asked_sidecars)
+        except BadSettingsError as error:
+            raise CommandError(str(error)) from error
+        self.prometheus = PrometheusSource(
+            settings.prometheus,
+            self.collector,
+            topology=lambda: self.topology,
+            learn=self._learn_past,
+            is_active=lambda: self.replicas is None or self.replicas.leads,
+            on_error=self.metrics.source_errors.labels("prometheus").inc,
+        )
+        self.nodes = NodeObserver(
+            settings.nodes,
+            topology=lambda: self.topology,
+            is_active=lambda: self.replicas is None or self.replicas.leads,
+            on_error=self.metrics.source_errors.labels("node-agent").inc,
+        )
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
@@ -76,7 +98,7 @@ class ControlPlane:
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.ready = False
-        self.http_port = 0
+        self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -88,7 +110,8 @@ class ControlPlane:
             await self.source.stop()
 
     async def _serve(self, on_ready: Callable[[], None]) -> None:
-        self.memory = self.memory_store.load(now_s=time.time())
+        self._started_s = time.time()
+        self.memory = self.memory_store.load(now_s=self._started_s)
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
         try:
             await self.xds.start()
@@ -108,6 +131,9 @@ class ControlPlane:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
+                parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
+                parts.create_task(guarded("prometheus", self.prometheus.run()), name="prometheus")
+                parts.create_task(guarded("nodes", self.nodes.run()), name="nodes")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
@@ -150,7 +176,11 @@ class ControlPlane:
 
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
-        return self.collector.drain()
+        return replace(self.collector.drain(), nodes=self.nodes.samples())
+
+    def _learn_past(self, past: Past) -> None:
+        tables = with_past(self.memory.tables, past, before_s=self._started_s)
+        self.memory = replace(self.memory, tables=tables)
 
     def lead(self) -> None:
         """Decide at once: a new leader goes on from what the last one remembered."""
@@ -219,6 +249,12 @@ class ControlPlane:
         name = "" if workload is None else f"{workload.container}.{workload.namespace}"
         container = self.topology.container_by_proxy_id.get(name)
         return "" if container is None else container.service_account
+
+    def _asked_sidecars(self) -> list[Container]:
+        """Return whose statistics are to be read: of sidecars that are connected here, so that one replica asks."""
+        here = {client.proxy.workload_id for client in self.store.clients.values()}
+        wanted = to_be_asked(self.topology, self.settings.ingest.scrape)
+        return [container for container in wanted if container.proxy_id in here]
 
     def snapshot_of(self, proxy: Proxy) -> Snapshot | None:
         """Return what a proxy should have; None for a stranger."""

@@ -12,7 +12,7 @@ from askew.asked_service import asked_service
 from estimators.performance_table import PerformanceTable
 from mesh.picture import EndpointFigure
 from mesh.plan import EndpointTarget
-from mesh.topology import ContainerName, Service, ServicePort
+from mesh.topology import ContainerName, NodeName, Service, ServicePort
 
 if TYPE_CHECKING:
     from askew.control_plane import ControlPlane
@@ -57,6 +57,7 @@ def performance_json(plane: ControlPlane, service: Service, key: ServicePort) ->
             {"endpoint": one.name, "node": one.node} | _figure(figures.get(one.name)) | _target(targets.get(one.name))
             for one in service.containers
         ],
+        "nodes": _nodes(plane, {container.node for container in service.containers}),
         "table": None if table is None else table_json(table, now_s=plane.telemetry.time_s),
     }
 
@@ -75,6 +76,23 @@ def table_json(table: PerformanceTable, *, now_s: float) -> dict[str, Any]:
         for place, cell in sorted(table.cells.items())
     ]
     return {"full_load_per_s": table.full_load_per_s, "percentile": table.percentile, "cells": cells}
+
+
+def _nodes(plane: ControlPlane, names: set[NodeName]) -> dict[str, Any]:
+    """Return how busy these nodes are, where it is known."""
+    now_s = plane.telemetry.time_s
+    known = {name: one for name, one in plane.picture.node_interference.items() if name in names}
+    return {
+        name: {
+            "cpu": one.cpu,
+            "waiting": dict(one.waiting),
+            "memory_bytes_per_s": one.memory_bytes_per_s,
+            "network_bytes_per_s": one.network_bytes_per_s,
+            "window_s": one.window_s,
+            "age_s": round(max(0.0, now_s - one.time_s), 3),
+        }
+        for name, one in sorted(known.items())
+    }
 
 
 def _figure(figure: EndpointFigure | None) -> dict[str, Any]:

@@ -67,6 +67,46 @@ class MemorySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PrometheusSourceSettings:
+    """A Prometheus that scrapes Istio's sidecars, or what speaks its query API."""
+
+    url: str = ""
+    """With any prefix, without ``/api/v1``; empty: none is asked."""
+
+    interval_s: float = 0.0
+    """How often request times and loads are asked for, where sidecars do not tell themselves; 0 for never."""
+
+    backfill_h: float = 0.0
+    """Hours of the past that performance tables learn at the start; 0 for none."""
+
+    deadline_s: float = 10.0
+    """Of one query."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSettings:
+    """How busy nodes are, asked of their agents or read on this machine."""
+
+    interval_s: float = 5.0
+    """How often; 0 for never."""
+
+    deadline_s: float = 2.0
+    """Of one agent's answer."""
+
+    this_machine: bool = False
+    """Whether all nodes without an agent are this machine (a lab), so that its ``/proc`` tells."""
+
+    certificate_file: str = ""
+    """Shown to agents (PEM); empty: they are spoken to in plaintext."""
+
+    key_file: str = ""
+    """Its key (PEM, not encrypted)."""
+
+    ca_file: str = ""
+    """The authorities (PEM) of the agents' certificates."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All settings of ``askew serve``, by section."""
 
@@ -78,6 +118,8 @@ class ServeSettings:
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     memory: MemorySettings = field(default_factory=MemorySettings)
     replication: ReplicationSettings = field(default_factory=ReplicationSettings)
+    prometheus: PrometheusSourceSettings = field(default_factory=PrometheusSourceSettings)
+    nodes: NodeSettings = field(default_factory=NodeSettings)
     istio: Integration = field(default_factory=Integration)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 

@@ -75,7 +75,7 @@ class LatencySource:
     async def _read(self, container: ListedContainer) -> LatencyReading:
         url, _, histogram = container.latency.partition("#")
         try:
-            # Envoy merges its histograms when it is asked, so the page is as old as its answer.
+            # Envoy merges its histograms after it has answered: what is new came in before the reading before.
             text = await self._fetch(url)
             sample = read_page(text, histogram=histogram, time_s=time.monotonic())
         except LatencyUnreadableError as error:

@@ -13,9 +13,9 @@ from enforcer.errors import EnforcerError
 from enforcer.host import Host
 from enforcer.host_paths import HostPaths
 from enforcer.node_counters import read_counters
+from enforcer.proc_files import busy_ticks, waited_s
 from enforcer.proto import node_agent_pb2 as pb
 
-_BUSY_FIELDS = (1, 2, 3, 6, 7, 8)  # of /proc/stat's cpu line: user, nice, system, irq, softirq, steal (proc_stat(5))
 PRESSURES = ("cpu", "memory", "io")
 
 
@@ -47,6 +47,20 @@ def container_use(host: Host, container: HostContainer) -> ContainerUse:
 def observe(host: Host, containers: Iterable[HostContainer], *, time_s: float) -> pb.ObserveResponse:
     """Return the counters of a node and of ``containers``. What cannot be read is absent. Blocks for milliseconds."""
     paths = host.paths
+    answer = observe_node(paths, time_s=time_s)
+    for container in containers:
+        use = container_use(host, container)
+        counters = answer.containers.add(container=container.name, cpu_s=use.cpu_s, memory_bytes=use.memory_bytes)
+        if container.pid is None:
+            continue
+        with suppress(EnforcerError):
+            sample = read_counters(container.name, container.pid, time_s=time_s, proc_root=Path(paths.proc))
+            counters.receive_bytes, counters.transmit_bytes = int(sample.receive_bytes), int(sample.transmit_bytes)
+    return answer
+
+
+def observe_node(paths: HostPaths, *, time_s: float) -> pb.ObserveResponse:
+    """Return the counters of a node alone. ``busy_cpu_s`` is 0 where it cannot be read."""
     answer = pb.ObserveResponse(
         time_s=time_s,
         busy_cpu_s=_busy_cpu_s(paths),
@@ -59,14 +73,6 @@ def observe(host: Host, containers: Iterable[HostContainer], *, time_s: float) -
         answer.memory_moved_bytes = moved
     if cached is not None:
         answer.cache_used_bytes = cached
-    for container in containers:
-        use = container_use(host, container)
-        counters = answer.containers.add(container=container.name, cpu_s=use.cpu_s, memory_bytes=use.memory_bytes)
-        if container.pid is None:
-            continue
-        with suppress(EnforcerError):
-            sample = read_counters(container.name, container.pid, time_s=time_s, proc_root=Path(paths.proc))
-            counters.receive_bytes, counters.transmit_bytes = int(sample.receive_bytes), int(sample.transmit_bytes)
     return answer
 
 
@@ -79,9 +85,8 @@ def _cpu_v2(group: str) -> float | None:
 
 
 def _busy_cpu_s(paths: HostPaths) -> float:
-    fields = next(iter(_lines(f"{paths.proc}/stat")), "").split()
-    ticks = sum(int(fields[index]) for index in _BUSY_FIELDS if index < len(fields))
-    return ticks / os.sysconf("SC_CLK_TCK")
+    ticks = busy_ticks("\n".join(_lines(f"{paths.proc}/stat")[:1]))
+    return (ticks or 0) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_used_bytes(paths: HostPaths) -> int:
@@ -91,12 +96,8 @@ def _memory_used_bytes(paths: HostPaths) -> int:
 
 def _pressures(paths: HostPaths) -> dict[str, float]:
     """Return seconds in which some task waited, by resource; nothing where the kernel has no PSI."""
-    found = {}
-    for resource in PRESSURES:
-        for line in _lines(f"{paths.proc}/pressure/{resource}"):
-            if line.startswith("some ") and "total=" in line:
-                found[resource] = int(line.rpartition("total=")[2]) / 1e6
-    return found
+    read = {resource: waited_s("\n".join(_lines(f"{paths.proc}/pressure/{resource}"))) for resource in PRESSURES}
+    return {resource: seconds for resource, seconds in read.items() if seconds is not None}
 
 
 def _monitored(paths: HostPaths, file: str) -> int | None:

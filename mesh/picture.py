@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mesh.topology import ContainerName, ServiceName, ServicePort
+from mesh.node_interference import NodeInterference
+from mesh.topology import ContainerName, NodeName, ServiceName, ServicePort
 
 RateMethod = Literal["given", "measured", "assumed"]
 LinkMethod = Literal["peeled", "measured", "estimated"]
@@ -108,6 +109,8 @@ class Picture:
         Latency, load and failures of each endpoint that was ever heard, from its last window.
     crossing_price_ms:
         What a request pays for leaving its node: the operator's price, or what is measured; absent where it is unknown.
+    node_interference:
+        How busy each node is, where somebody looks.
     """
 
     client_rates: Mapping[ServicePort, ClientRates] = field(default_factory=dict)
@@ -117,3 +120,4 @@ class Picture:
     unsteered: Mapping[ServicePort, Mapping[ContainerName, float]] = field(default_factory=dict)
     endpoint_figures: Mapping[ServicePort, Mapping[ContainerName, EndpointFigure]] = field(default_factory=dict)
     crossing_price_ms: Mapping[ServicePort, float] = field(default_factory=dict)
+    node_interference: Mapping[NodeName, NodeInterference] = field(default_factory=dict)

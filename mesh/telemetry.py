@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from mesh.node_interference import NodeCounters
 from mesh.topology import ContainerName, ServicePort
 
 Reporter = Literal["client", "server"]
@@ -140,3 +141,4 @@ class Telemetry:
     latencies: tuple[LatencyHistogram, ...] = ()
     accesses: tuple[AccessRecord, ...] = ()
     spans: tuple[SpanRecord, ...] = ()
+    nodes: tuple[NodeCounters, ...] = ()

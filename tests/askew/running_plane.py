@@ -10,8 +10,10 @@ from pathlib import Path
 import aiohttp
 
 from askew.control_plane import ControlPlane
-from askew.settings import HttpSettings, ServeSettings
+from askew.settings import HttpSettings, PrometheusSourceSettings, ServeSettings
 from xds_server.settings import XdsSettings
+
+NO_PROMETHEUS = PrometheusSourceSettings()
 
 
 class Running:
@@ -43,11 +45,14 @@ class Running:
 
 
 @asynccontextmanager
-async def running_plane(folder: Path, mesh: str) -> AsyncIterator[Running]:
+async def running_plane(
+    folder: Path, mesh: str, *, prometheus: PrometheusSourceSettings = NO_PROMETHEUS
+) -> AsyncIterator[Running]:
     """Run a control plane on free ports for the text of a mesh file, which stands in ``folder``."""
     file = folder / "mesh.yaml"
     file.write_text(mesh)
-    plane = ControlPlane(str(file), ServeSettings(xds=XdsSettings(port=0), http=HttpSettings(port=0)))
+    settings = ServeSettings(xds=XdsSettings(port=0), http=HttpSettings(port=0), prometheus=prometheus)
+    plane = ControlPlane(str(file), settings)
     ready = asyncio.Event()
     task = asyncio.create_task(plane.run(on_ready=ready.set))
     await asyncio.wait_for(ready.wait(), 10)

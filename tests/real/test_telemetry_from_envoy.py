@@ -139,7 +139,7 @@ async def test_failures_are_errors_of_their_endpoint(mesh: SidecarMesh) -> None:
 async def test_where_the_node_has_an_agent_nothing_is_pushed(tmp_path: Path, envoy: Path) -> None:
     """The agent reads statistics itself; load reports come all the same."""
     text = MESH.replace("{name: n1, zone: a}", "{name: n1, zone: a, agent: '127.0.0.1:18100'}")
-    ingest = IngestSettings(load_report_interval_s=0.2)
+    ingest = IngestSettings(load_report_interval_s=0.2, scrape="off")
     async with SidecarMesh(text, tmp_path, envoy, flush_interval_s=0.2, ingest=ingest) as mesh:
         await until(lambda: _loads(mesh) is not None)
         await mesh.send("load-1", "shop", 100)
@@ -148,3 +148,34 @@ async def test_where_the_node_has_an_agent_nothing_is_pushed(tmp_path: Path, env
         assert _counters(mesh, "shop-1") == []
         (line,) = (await mesh.stats("load-1", "^cluster_manager.active_clusters$")).values()
         assert line > 0
+
+
+async def test_where_the_node_has_an_agent_the_page_is_read(tmp_path: Path, envoy: Path) -> None:
+    """Counters and request times of a sidecar that pushes nothing are those of its page, whole, not a reading old."""
+    text = MESH.replace("zone: a}", "zone: a, agent: '127.0.0.1:18100'}")
+    ingest = IngestSettings(load_report_interval_s=0.2, scrape_interval_s=600.0)
+    async with SidecarMesh(text, tmp_path, envoy, ingest=ingest) as mesh:
+        for sent in (100, 200):
+            await mesh.send("load-1", "shop", 100)
+            await mesh.plane.pages.read(mesh.http)
+            assert _requests(mesh, "load-1") == sent
+            assert _requests(mesh, "shop-1") + _requests(mesh, "shop-2") == sent
+            assert sum(one.count for one in _latencies(mesh, "load-1")) == sent
+            served = {name: sum(one.count for one in _latencies(mesh, name)) for name in ("shop-1", "shop-2")}
+            assert served == {name: mesh.served[name] for name in served}
+        clusters = {one.cluster for one in _latencies(mesh, "load-1")}
+        assert clusters == {f"outbound|9080|{tier}|shop.default.svc.cluster.local" for tier in ("local", "zone")}
+        assert {one.cluster for one in _counters(mesh, "shop-1")} == {"inbound|9080||"}
+
+        await mesh.kill_app("shop-2")
+        await mesh.send("load-1", "shop", 50, at_once=1)
+        await mesh.plane.pages.read(mesh.http)
+        assert sum(one.server_errors or 0 for one in _counters(mesh, "shop-2")) > 0
+        assert sum(one.server_errors or 0 for one in _counters(mesh, "shop-1")) == 0
+
+        await mesh.kill_sidecar("shop-2")
+        await mesh.plane.pages.read(mesh.http)
+        await mesh.plane.pages.read(mesh.http)
+        failure = mesh.plane.collector.page_failures.get("shop-2")
+        still_connected = any(proxy.startswith("shop-2.") for proxy in mesh.plane.store.clients)
+        assert (failure is not None) == still_connected

@@ -39,12 +39,16 @@ def telemetry_json(collector: Collector) -> dict[str, Any]:
                 "messages": collector.messages[source],
                 "newest_age_s": round(age.newest_s, 3) if age else None,
                 "oldest_age_s": round(age.oldest_s, 3) if age else None,
+                **({"note": collector.notes[source]} if source in collector.notes else {}),
                 "dropped": {reason: count for (of, reason), count in sorted(drops.items()) if of == source},
             }
         )
     return {
         "sources": sources,
         "limits": {"series": collector.limits.series, "records": collector.limits.records},
+        "pages_not_read": {
+            name: {"times": one.times, "why": one.why} for name, one in sorted(collector.page_failures.items())
+        },
         "reporters": [_reporter(collector, reports) for reports in collector.reporters.values()],
     }
 

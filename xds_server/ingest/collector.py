@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from mesh.telemetry import (
     AccessRecord,
@@ -27,10 +27,18 @@ from xds_server.ingest.settings import IngestSettings
 from xds_server.proxy import Proxy
 
 V = TypeVar("V")
-Source = Literal["load_reports", "metrics_service", "access_logs", "spans"]
-SOURCES: tuple[Source, ...] = ("load_reports", "metrics_service", "access_logs", "spans")
+Source = Literal["load_reports", "metrics_service", "access_logs", "spans", "sidecar_page", "prometheus"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 Reason = Literal[
-    "malformed", "unidentified", "refused", "unknown-proxy", "over-budget", "bad-value", "too-many-reporters", "oldest"
+    "malformed",
+    "unidentified",
+    "refused",
+    "unknown-proxy",
+    "over-budget",
+    "bad-value",
+    "too-many-reporters",
+    "oldest",
+    "no-answer",
 ]
 Identify = Callable[[Proxy], ContainerName | None]
 """Finds the container whose sidecar a proxy is; None for a stranger."""
@@ -51,6 +59,14 @@ class Ages:
     reporters: int
     newest_s: float
     oldest_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PageFailure:
+    """How often in a row a sidecar's page of statistics could not be read, and why the last time."""
+
+    times: int
+    why: str
 
 
 @dataclass(slots=True, eq=False)
@@ -84,7 +100,9 @@ class Reports:
             return self.counters.dropped + self.latencies.dropped
         if source == "load_reports":
             return self.loads.dropped
-        return (self.accesses if source == "access_logs" else self.spans).dropped
+        if source == "access_logs":
+            return self.accesses.dropped
+        return self.spans.dropped if source == "spans" else 0  # series of other sources count as the first one's
 
     @property
     def load_report(self) -> LoadReport | None:
@@ -118,6 +136,8 @@ class Collector:
         self.reporters: dict[str, Reports] = {}
         self.messages: Counter[Source] = Counter()
         self.streams: Counter[Source] = Counter()
+        self.page_failures: dict[str, PageFailure] = {}
+        self.notes: dict[Source, str] = {}
         self.limits = Limits(series=settings.most_series, records=settings.most_records)
         self._drops: Counter[tuple[Source, Reason]] = Counter()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import aiohttp
@@ -87,7 +87,7 @@ class SidecarCounters:
 
         Raises SidecarUnavailableError or UnreadableStatsError.
         """
-        text = await _fetch(self._session, url, self._settings)
+        text = await fetch_page(self._session, url, self._settings)
         return _parse_of(url)(text)
 
     async def _timed(self, url: str) -> _Timed:
@@ -109,9 +109,15 @@ def _parse_of(url: str) -> Parse:
     return parse_stats_prometheus if url.partition("?")[0].endswith("/prometheus") else parse_stats_json
 
 
-async def _fetch(session: aiohttp.ClientSession, url: str, settings: ScrapeSettings) -> str:
+async def fetch_page(
+    session: aiohttp.ClientSession, url: str, settings: ScrapeSettings, *, query: Mapping[str, str] | None = None
+) -> str:
+    """Return the text of a sidecar's page. Raises SidecarUnavailableError or UnreadableStatsError."""
     try:
-        async with asyncio.timeout(settings.deadline_s), session.get(url, allow_redirects=False) as response:
+        async with (
+            asyncio.timeout(settings.deadline_s),
+            session.get(url, params=query, allow_redirects=False) as response,
+        ):
             if response.status != 200:
                 raise SidecarUnavailableError(f"{url}: found status {response.status}, allowed: 200")
             return await _read(response, settings.most_bytes)

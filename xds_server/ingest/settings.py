@@ -33,5 +33,17 @@ class IngestSettings:
     most_reporters: int = 20_000
     """Proxies and span senders known at a time; another is refused until one is forgotten."""
 
+    scrape: str = "agents"
+    """Whose statistics are read from their Prometheus pages: ``agents`` (on nodes with an agent), ``all``, ``off``."""
+
+    scrape_interval_s: float = 5.0
+    """How often; a tick."""
+
+    scrape_deadline_s: float = 2.0
+    """Of one page."""
+
+    scrape_at_once: int = 16
+    """Pages read at a time."""
+
     forget_s: float = 60.0
     """A proxy that has said nothing for this long is forgotten with all its samples."""

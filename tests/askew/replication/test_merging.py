@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from askew.replication.merging import merged, without_records
+from mesh.node_interference import NodeCounters
 from mesh.telemetry import LoadReport, SpanRecord, Telemetry
-from mesh.topology import ContainerName
+from mesh.topology import ContainerName, NodeName
 
 
 def load(client: str, time_s: float) -> LoadReport:
@@ -34,3 +35,11 @@ def test_records_are_joined_and_count_once() -> None:
 
     assert [one.service for one in merged(own, [other]).spans] == ["a", "b"]
     assert merged(own, [without_records(other)]).spans == own.spans
+
+
+def test_a_node_counts_once_and_newest() -> None:
+    """A replica that led before still knows what it was told then."""
+    old, new = (NodeCounters(NodeName("n1"), time_s, clock_s=time_s, cpus=2) for time_s in (4.0, 8.0))
+
+    assert merged(Telemetry(nodes=(old,)), [Telemetry(nodes=(new,))]).nodes == (new,)
+    assert merged(Telemetry(nodes=(new,)), [Telemetry(nodes=(old,))]).nodes == (new,)

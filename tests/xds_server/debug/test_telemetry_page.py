@@ -11,7 +11,7 @@ from tests.xds_server.ingest.reports import START_S, access_logs, collector, loa
 from xds_server.debug import telemetry_page
 from xds_server.ingest import access_logs as access_log_service
 from xds_server.ingest import load_reports
-from xds_server.ingest.collector import Collector
+from xds_server.ingest.collector import Collector, PageFailure
 from xds_server.ingest.intake import Intake
 from xds_server.ingest.metrics import IngestMetrics
 
@@ -39,6 +39,17 @@ def test_sources_have_ages_and_drops() -> None:
     assert (reporter["reporter"], reporter["endpoints"], reporter["accesses"]) == ("load-1", 1, 1)
 
 
+def test_what_is_asked_for_says_what_it_is_and_what_fails() -> None:
+    """A page that cannot be read stands with its reason; a source may say what of it is in use."""
+    found = some()
+    found.page_failures["shop-1"] = PageFailure(3, "no answer in 2.0 s")
+    found.notes["prometheus"] = "no request times"
+    page = telemetry_page.telemetry_json(found)
+    assert page["pages_not_read"] == {"shop-1": {"times": 3, "why": "no answer in 2.0 s"}}
+    notes = {one["source"]: one["note"] for one in page["sources"] if "note" in one}
+    assert notes == {"prometheus": "no request times"}
+
+
 async def test_the_page_shows_one_reporter_or_404() -> None:
     """By container or by proxy id."""
     app = web.Application()
@@ -49,7 +60,7 @@ async def test_the_page_shows_one_reporter_or_404() -> None:
             async with session.get(server.make_url(f"/debug/telemetryz{query}")) as response:
                 return response.status, await response.json()
 
-        assert (await get(""))[1].keys() == {"sources", "limits", "reporters"}
+        assert (await get(""))[1].keys() == {"sources", "limits", "pages_not_read", "reporters"}
         for name in ("load-1", "load-1.default"):
             assert (await get(f"?proxyID={name}"))[1]["reporter"] == "load-1"
         status, answer = await get("?proxyID=nobody")

@@ -1,0 +1,35 @@
+"""Istio's standard metrics as a scrape would find them, of pods that tests name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+BOUNDS_MS = (1.0, 5.0, 10.0, 25.0, 50.0)
+
+
+def series(
+    labels: Mapping[str, str], counts: Sequence[int], *, sum_ms: float, errors: int = 0, reporter: str = "destination"
+) -> list[str]:
+    """Return the lines of one pod: ``counts`` are cumulative over ``BOUNDS_MS`` and the last beyond them."""
+    shared = {"reporter": reporter, **labels}
+    text = ",".join(f'{key}="{value}"' for key, value in shared.items())
+    lines = [
+        f'istio_request_duration_milliseconds_bucket{{{text},le="{bound}"}} {count}'
+        for bound, count in zip((*map(str, BOUNDS_MS), "+Inf"), counts, strict=True)
+    ]
+    return [
+        *lines,
+        f"istio_request_duration_milliseconds_sum{{{text}}} {sum_ms}",
+        f"istio_request_duration_milliseconds_count{{{text}}} {counts[-1]}",
+        f'istio_requests_total{{{text},response_code="200"}} {counts[-1] - errors}',
+        f'istio_requests_total{{{text},response_code="503"}} {errors}',
+    ]
+
+
+def pod(
+    name: str, service: str = "shop", *, source: str = "web", names: tuple[str, str] = ("namespace", "pod")
+) -> dict[str, str]:
+    """Return the labels of a pod of ``service`` that ``source`` calls."""
+    host = f"{service}.default.svc.cluster.local"
+    where = {names[0]: "default", names[1]: name} if names[0] else {}
+    return {**where, "source_workload": source, "destination_service": host}
