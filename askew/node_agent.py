@@ -24,7 +24,8 @@ from allocators.partitioning.strategies import STRATEGIES
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
-from askew.node_partitioning import NodePartitioning, divisibles
+from askew.node_partitioning import NodePartitioning
+from askew.node_resources import divisibles
 from askew.settings import HttpSettings
 from enforcer import agent_pages
 from enforcer.agent import NodeAgent, Role
@@ -144,8 +145,12 @@ class NodeAgentProcess:
             raise BadInputError("agent.strategy", settings.strategy, ", ".join([*offered, NO_STRATEGY]))
         strategy = STRATEGIES[settings.strategy]
         extents = read_extents(self.host.paths)
-        resources = divisibles(capabilities, extents, wanted=settings.resources, reserve_cores=settings.reserve_cores)
-        partitioning = NodePartitioning(strategy, resources, least_ways=extents.least_ways)
+        partitioning = NodePartitioning(
+            strategy,
+            divisibles(capabilities, extents, settings),
+            least_ways=extents.least_ways,
+            least_bandwidth_percent=extents.least_bandwidth_percent,
+        )
         settings = replace(settings, tick_s=min(settings.tick_s, strategy.tick_s))
         self.loop = NodeLoop(self.agent, settings, listed=lambda: self.listed.now, decide=partitioning.decide)
 
