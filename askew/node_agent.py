@@ -37,7 +37,7 @@ from enforcer.host import Host, real_host
 from enforcer.host_paths import HostPaths
 from enforcer.listed_containers import ListedContainers
 from enforcer.measured_node import HostLinks
-from enforcer.network_peer import NetworkPeer
+from enforcer.network_peer import NetworkPeer, passed_on
 from enforcer.node_loop import LoopFigures, NodeLoop
 from enforcer.node_writer import NodeWriter, boot_clock_s, page_bytes
 from enforcer.observe import observe
@@ -156,7 +156,7 @@ class NodeAgentProcess:
 
     async def _start_answering(self, opened: AsyncExitStack) -> None:
         measured = None if self.agent.role == "cgroup" else HostLinks(self.host)
-        forward = None if self.peer is None else partial(_passed_on, self.peer)
+        forward = None if self.peer is None else partial(passed_on, self.peer)
         service = NodeAgentService(
             self.agent, self.settings.api, observe=self._observe, measured=measured, forward=forward
         )
@@ -213,10 +213,6 @@ class NodeAgentProcess:
             with suppress(EnforcerError):
                 _say(await self.writer.revert())
         await self.writer.stop()
-
-
-async def _passed_on(peer: NetworkPeer, method: str, request: bytes, deadline_s: float) -> bytes:
-    return await peer.forward(method, request, deadline_s=deadline_s)
 
 
 def _listen_on_port(made: grpc.aio.Server, settings: ApiSettings) -> int:
