@@ -24,7 +24,8 @@ from allocators.partitioning.strategies import STRATEGIES
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
-from askew.node_partitioning import NodePartitioning, divisibles
+from askew.node_partitioning import NodePartitioning
+from askew.node_resources import divisibles
 from askew.settings import HttpSettings
 from enforcer import agent_pages
 from enforcer.agent import NodeAgent, Role
@@ -36,7 +37,7 @@ from enforcer.host import Host, real_host
 from enforcer.host_paths import HostPaths
 from enforcer.listed_containers import ListedContainers
 from enforcer.measured_node import HostLinks
-from enforcer.network_peer import NetworkPeer
+from enforcer.network_peer import NetworkPeer, passed_on
 from enforcer.node_loop import LoopFigures, NodeLoop
 from enforcer.node_writer import NodeWriter, boot_clock_s, page_bytes
 from enforcer.observe import observe
@@ -144,14 +145,18 @@ class NodeAgentProcess:
             raise BadInputError("agent.strategy", settings.strategy, ", ".join([*offered, NO_STRATEGY]))
         strategy = STRATEGIES[settings.strategy]
         extents = read_extents(self.host.paths)
-        resources = divisibles(capabilities, extents, wanted=settings.resources, reserve_cores=settings.reserve_cores)
-        partitioning = NodePartitioning(strategy, resources, least_ways=extents.least_ways)
+        partitioning = NodePartitioning(
+            strategy,
+            divisibles(capabilities, extents, settings),
+            least_ways=extents.least_ways,
+            least_bandwidth_percent=extents.least_bandwidth_percent,
+        )
         settings = replace(settings, tick_s=min(settings.tick_s, strategy.tick_s))
         self.loop = NodeLoop(self.agent, settings, listed=lambda: self.listed.now, decide=partitioning.decide)
 
     async def _start_answering(self, opened: AsyncExitStack) -> None:
         measured = None if self.agent.role == "cgroup" else HostLinks(self.host)
-        forward = None if self.peer is None else partial(_passed_on, self.peer)
+        forward = None if self.peer is None else partial(passed_on, self.peer)
         service = NodeAgentService(
             self.agent, self.settings.api, observe=self._observe, measured=measured, forward=forward
         )
@@ -208,10 +213,6 @@ class NodeAgentProcess:
             with suppress(EnforcerError):
                 _say(await self.writer.revert())
         await self.writer.stop()
-
-
-async def _passed_on(peer: NetworkPeer, method: str, request: bytes, deadline_s: float) -> bytes:
-    return await peer.forward(method, request, deadline_s=deadline_s)
 
 
 def _listen_on_port(made: grpc.aio.Server, settings: ApiSettings) -> int:

@@ -10,59 +10,14 @@ from typing import Any
 from allocators.partitioning.node_view import Divisible, NodeView, Tenant
 from allocators.partitioning.step import Partitioner, Step
 from enforcer.api_messages import MigrationWish
-from enforcer.extents import Extents
 from enforcer.node_loop import ContainerReading, Decision, NodeReading
+from enforcer.observe import ContainerUse
 from estimators.latency import CumulativeHistogram, LatencyWindow, difference, merge, quantile_of
 from mesh.actions import Action, Resource
-from mesh.errors import BadInputError
 from mesh.topology import ContainerName
 
-CPU_STEP_CORES = 0.1
-CPUSET_FROM = 8  # fewer CPUs are too coarse to be given out whole
-FREQUENCY_STEP_MHZ = 100.0
-DIVISIBLE: tuple[Resource, ...] = ("cpu", "cpuset", "cache", "cpu_frequency")
 SHOWN_REQUESTS = 100  # for a p99 to have one request beyond it
 LONGEST_SHOWN_S = 30.0
-
-
-def divisibles(
-    capabilities: Mapping[str, str], extents: Extents, *, wanted: str, reserve_cores: float
-) -> tuple[Divisible, ...]:
-    """Return what a node's strategy divides.
-
-    Parameters
-    ----------
-    wanted:
-        Resources, commas between, or ``auto``.
-
-    Raises
-    ------
-    BadInputError
-        where a resource is named that is not divided, or that this node does not have.
-    """
-    possible: dict[Resource, Divisible] = {}
-    cpus = extents.cpus - reserve_cores
-    possible["cpu"] = Divisible("cpu", "cores", CPU_STEP_CORES, max(1, math.floor(cpus / CPU_STEP_CORES + 1e-9)))
-    possible["cpuset"] = Divisible("cpuset", "cpus", 1.0, max(1, math.floor(cpus)))
-    if extents.cache_ways:
-        possible["cache"] = Divisible("cache", "ways", 1.0, extents.cache_ways)
-    steps = round((extents.highest_mhz - extents.lowest_mhz) / FREQUENCY_STEP_MHZ)
-    if steps > 0:
-        possible["cpu_frequency"] = Divisible(
-            "cpu_frequency", "mhz", FREQUENCY_STEP_MHZ, steps, origin=extents.lowest_mhz, pooled=False
-        )
-    have = {resource: one for resource, one in possible.items() if capabilities.get(resource) == "supported"}
-    if wanted == "auto":
-        processor: Resource = "cpuset" if extents.cpus >= CPUSET_FROM and "cpuset" in have else "cpu"
-        chosen = [name for name in (processor, "cache", "cpu_frequency") if name in have]
-    else:
-        chosen = [name.strip() for name in wanted.split(",") if name.strip()]  # type: ignore[misc]
-    for name in chosen:
-        if name not in DIVISIBLE:
-            raise BadInputError("agent.resources", name, "auto, or of " + ", ".join(DIVISIBLE))
-        if name not in have:
-            raise BadInputError("agent.resources", name, f"what this node has ({capabilities.get(name, 'unknown')})")
-    return tuple(have[name] for name in chosen)
 
 
 @dataclass(slots=True)
@@ -71,30 +26,40 @@ class NodePartitioning:
 
     Parameters
     ----------
-    least_ways:
-        The fewest cache ways that a container may have.
+    least_ways, least_bandwidth_percent:
+        The fewest cache ways and the least memory bandwidth that a container may have.
     """
 
     strategy: Partitioner[Any]
     resources: tuple[Divisible, ...]
     seed: int = 0
     least_ways: int = 1
+    least_bandwidth_percent: int = 0
     _memory: Any = None
     _started: bool = False
     _last: dict[ContainerName, ContainerReading] = field(default_factory=dict)
     _last_s: float = 0.0
     _samples: dict[ContainerName, CumulativeHistogram] = field(default_factory=dict)
+    _granted: dict[tuple[ContainerName, Resource], float] = field(default_factory=dict)
+    _left_out: frozenset[Resource] = frozenset()
     _shown: dict[ContainerName, tuple[LatencyWindow, ...]] = field(default_factory=dict)
 
     def decide(self, reading: NodeReading) -> Decision:
         """Return what shall hold from now on."""
         if not self.resources or not reading.containers:
             return Decision(reasons=())
+        resources, crowded = self._fitting(reading)
+        if not resources:
+            self._last = {one.name: one for one in reading.containers}
+            return Decision(reasons=crowded)
         windows = {container.name: self._window(container, reading.time_s) for container in reading.containers}
         view = NodeView(
             reading.time_s,
-            self.resources,
-            tuple(self._tenant(container, windows[container.name], reading.time_s) for container in reading.containers),
+            resources,
+            tuple(
+                self._tenant(container, windows[container.name], reading.time_s, resources)
+                for container in reading.containers
+            ),
         )
         if self._started:
             step = self.strategy.step(self._memory, view)
@@ -102,10 +67,12 @@ class NodePartitioning:
             step = self.strategy.start(view, seed=self.seed)
         self._memory, self._started = step.memory, True
         self._last, self._last_s = {one.name: one for one in reading.containers}, reading.time_s
+        actions = actions_of(step, resources)
+        self._granted = {(one.container, one.resource): float(one.value) for one in actions}
         latency_ms = self._latencies(reading, windows)
         return Decision(
-            actions=actions_of(step, self.resources),
-            reasons=step.reasons,
+            actions=actions,
+            reasons=(*crowded, *step.reasons),
             migrations=tuple(MigrationWish(w.container, w.reason, w.certain) for w in step.migrations),
             slack={
                 one.name: (one.target_ms - latency_ms[one.name]) / one.target_ms
@@ -115,40 +82,70 @@ class NodePartitioning:
             latency_ms=latency_ms,
         )
 
-    def _tenant(self, now: ContainerReading, window: LatencyWindow | None, time_s: float) -> Tenant:
+    def _fitting(self, reading: NodeReading) -> tuple[tuple[Divisible, ...], tuple[str, ...]]:
+        """Return the resources of which there is enough for all containers' least parts, and what that leaves out.
+
+        What was left out stays so until containers come or go: a strategy starts anew when its resources change.
+        """
+        if {one.name for one in reading.containers} != set(self._last):
+            left_out: frozenset[Resource] = frozenset()
+        else:
+            left_out = self._left_out
+        reasons = []
+        for one in self.resources:
+            needed = sum(self._least(one, container) for container in reading.containers)
+            if one.pooled and one.resource not in left_out and needed > one.total:
+                left_out |= {one.resource}
+                amounts = f"{one.amount(needed):g} of {one.amount(one.total):g} {one.unit}"
+                reasons.append(f"{one.resource} is not divided: its containers need {amounts} at the least.")
+        if left_out != self._left_out:
+            self._started, self._left_out = False, left_out
+        return tuple(one for one in self.resources if one.resource not in left_out), tuple(reasons)
+
+    def _tenant(
+        self, now: ContainerReading, window: LatencyWindow | None, time_s: float, resources: tuple[Divisible, ...]
+    ) -> Tenant:
         elapsed_s = time_s - self._last_s
         before = self._last.get(now.name)
-        used = math.nan
-        if before is not None and before.cpu_s is not None and now.cpu_s is not None and elapsed_s > 0:
-            used = max(0.0, now.cpu_s - before.cpu_s) / elapsed_s
+        then = before.use if before is not None else ContainerUse()
         is_critical = now.container_class == "latency-critical"
         return Tenant(
             container=now.name,
             kind=now.container_class,
-            units=self._units(now),
-            least=tuple(self._least(one, is_critical=is_critical) for one in self.resources),
-            most=tuple(one.total for one in self.resources),
+            units=self._units(now, resources),
+            least=tuple(self._least(one, now) for one in resources),
+            most=tuple(one.total for one in resources),
             target_ms=now.target_ms or None if is_critical else None,
             percentile=now.percentile,
             window=window,
             requests_per_s=window.count / (window.end_s - window.start_s) if window is not None else 0.0,
-            cpu_cores=used,
-            memory_bytes=math.nan if now.memory_bytes is None else float(now.memory_bytes),
+            cpu_cores=_rate((then.cpu_s,), (now.use.cpu_s,), elapsed_s),
+            memory_bytes=math.nan if now.use.memory_bytes is None else float(now.use.memory_bytes),
+            disk_bytes_per_s=_rate(then.disk_bytes, now.use.disk_bytes, elapsed_s),
+            network_bits_per_s=8.0 * _rate(then.network_bytes, now.use.network_bytes, elapsed_s),
         )
 
-    def _least(self, divisible: Divisible, *, is_critical: bool) -> int:
+    def _least(self, divisible: Divisible, now: ContainerReading) -> int:
         if divisible.resource == "cache":
             return self.least_ways
-        return 1 if divisible.pooled or is_critical else 0
+        if divisible.resource == "memory":  # what it cannot drop is never squeezed out of it
+            return 1 + math.ceil((now.use.kept_memory_bytes or 0) / divisible.step)
+        if divisible.resource == "memory_bandwidth":
+            return max(1, math.ceil(self.least_bandwidth_percent / divisible.step))
+        return 1 if divisible.pooled or now.container_class == "latency-critical" else 0
 
-    def _units(self, now: ContainerReading) -> tuple[int, ...] | None:
-        """Return what a container really holds, None for one that the loop has not given everything yet."""
-        values = [now.held.get(divisible.resource) for divisible in self.resources]
+    def _units(self, now: ContainerReading, resources: tuple[Divisible, ...]) -> tuple[int, ...] | None:
+        """Return what a container holds, None for one that was not yet given a part of everything.
+
+        Where the host could not give it what was granted (the network role is away), it counts as held: it is asked for
+        again, and does not make a newcomer of who has all the rest.
+        """
+        values = [now.held.get(one.resource, self._granted.get((now.name, one.resource))) for one in resources]
         if not all(isinstance(value, (int, float)) for value in values):
             return None
         return tuple(
             min(one.total, max(0, round((float(value) - one.origin) / one.step)))  # type: ignore[arg-type]
-            for one, value in zip(self.resources, values, strict=True)
+            for one, value in zip(resources, values, strict=True)
         )
 
     def _window(self, container: ContainerReading, time_s: float) -> LatencyWindow | None:
@@ -190,6 +187,16 @@ class NodePartitioning:
                 found[container.name] = quantile.value_ms
         self._shown = shown
         return found
+
+
+def _rate(then: Sequence[float | None] | None, now: Sequence[float | None] | None, elapsed_s: float) -> float:
+    """Return how fast the fastest of some counters rose; NaN where that is not known.
+
+    >>> _rate((0, 10), (4, 30), 2.0)
+    10.0
+    """
+    rises = [new - old for old, new in zip(then or (), now or (), strict=False) if old is not None and new is not None]
+    return max(0.0, *rises) / elapsed_s if rises and elapsed_s > 0 else math.nan
 
 
 def actions_of(step: Step[Any], resources: Sequence[Divisible]) -> tuple[Action, ...]:

@@ -14,6 +14,7 @@ from mesh.actions import RESOURCES, Action, ActionSet
 
 Role = Literal["all", "cgroup", "network"]
 ROLES: tuple[Role, ...] = ("all", "cgroup", "network")
+AWAY = "the network role does not answer"
 NETWORK_RESOURCES = frozenset(resource for resource in RESOURCES if resource.startswith("network_"))
 
 
@@ -130,7 +131,7 @@ class NodeAgent:
         try:
             done = await self._peer.apply(replace(action_set, actions=tuple(actions.values())), dry_run=dry_run)
         except PeerUnavailableError as error:
-            reason = f"the network role does not answer: {error}"
+            reason = f"{AWAY}: {error}"
             return {index: _not_done(action, "unsupported", reason) for index, action in actions.items()}
         return dict(zip(actions, done, strict=True))
 
@@ -138,7 +139,7 @@ class NodeAgent:
         try:
             theirs = await peer.status()
         except PeerUnavailableError as error:
-            away: dict[str, str] = dict.fromkeys(NETWORK_RESOURCES, f"the network role does not answer: {error}")
+            away: dict[str, str] = dict.fromkeys(NETWORK_RESOURCES, f"{AWAY}: {error}")
             return replace(mine, capabilities={**mine.capabilities, **away})
         network: dict[str, str] = {name: theirs.capabilities.get(name, "not known") for name in NETWORK_RESOURCES}
         return replace(

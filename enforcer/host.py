@@ -77,7 +77,7 @@ class Host:
         if threads is not None:
             classes = ResctrlSurface(files, paths.resctrl, threads_root=threads.root, threads_file=threads.file)
             surfaces.append((classes.kinds, classes))
-            self._resctrl = ResctrlDriver(files, paths, threads, classes)
+            self._resctrl = ResctrlDriver(files, paths, threads, lambda cell: self.kernel.look(cell))
             drivers.append(self._resctrl)
         self.kernel = Kernel(surfaces)
         self._drivers: Mapping[str, Driver] = {resource: driver for driver in drivers for resource in driver.RESOURCES}

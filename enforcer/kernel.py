@@ -28,12 +28,16 @@ class Kernel:
 
     def read(self, cell: Cell) -> str | None:
         """Return the cell's value, None where it is not there. Raises KernelRefusalError."""
-        if self._seen is not None and cell in self._seen:
-            return self._seen[cell]
         try:
-            value = self.surface(cell).read(cell)
+            return self.look(cell)
         except OSError as error:
             raise KernelRefusalError(self.place(cell), None, error.errno or 0, error.strerror or "") from error
+
+    def look(self, cell: Cell) -> str | None:
+        """Return what :meth:`read` returns, for drivers. Raises OSError."""
+        if self._seen is not None and cell in self._seen:
+            return self._seen[cell]
+        value = self.surface(cell).read(cell)
         if self._seen is not None:
             self._seen[cell] = value
         return value

@@ -73,6 +73,15 @@ def read_page(text: str, *, histogram: str, time_s: float) -> LatencySample:
     )
 
 
+def is_envoys(text: str, *, histogram: str) -> bool:
+    """Whether Envoy's own histogram of a page is meant.
+
+    >>> is_envoys('envoy_http_downstream_rq_time_bucket{le="1"} 0', histogram="")
+    True
+    """
+    return histogram in ("", ENVOY) and f"{ENVOY}_bucket{{" in text
+
+
 def too_coarse(sample: LatencySample, target_ms: float, *, coarsest_ratio: float) -> str:
     """Return why a sample cannot show a slack around a target, one line; empty where it can.
 

@@ -11,7 +11,7 @@ import aiohttp
 
 from enforcer.containers_file import ListedContainer
 from enforcer.errors import LatencyUnreadableError
-from enforcer.latency_page import LatencySample, read_page, too_coarse
+from enforcer.latency_page import LatencySample, is_envoys, read_page, too_coarse
 from enforcer.settings import AgentSettings
 
 
@@ -75,8 +75,11 @@ class LatencySource:
     async def _read(self, container: ListedContainer) -> LatencyReading:
         url, _, histogram = container.latency.partition("#")
         try:
-            # Envoy merges its histograms after it has answered: what is new came in before the reading before.
             text = await self._fetch(url)
+            if is_envoys(text, histogram=histogram):
+                # Envoy begins to merge its histograms when it is asked, and answers without waiting for that: its page
+                # is as old as the ask before, half a second and maybe another partition.
+                text = await self._fetch(url)
             sample = read_page(text, histogram=histogram, time_s=time.monotonic())
         except LatencyUnreadableError as error:
             return LatencyReading(why=f"{url}: {error}")

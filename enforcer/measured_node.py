@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from enforcer.host import Host
+from enforcer.measuring_thread import nobody
 from enforcer.network_namespace import ContainerNetwork
 from enforcer.packet_capture import PacketCapture
 from enforcer.socket_counters import SocketCounters
@@ -14,11 +15,14 @@ from mesh.topology import Container, ContainerName, NodeName, ServiceName
 
 
 class HostLinks:
-    """The containers of a host as something to measure."""
+    """The containers of a host as something to measure. ``on_open`` is called once a window is open."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, *, on_open: Callable[[], None] = nobody) -> None:
         self._host = host
-        self.measurers: Sequence[LinkMeasurer] = (SocketCounters(self._network_of), PacketCapture(self._network_of))
+        self.measurers: Sequence[LinkMeasurer] = (
+            SocketCounters(self._network_of, on_open=on_open),
+            PacketCapture(self._network_of, on_open=on_open),
+        )
 
     def find(self, name: str) -> Container | None:
         """Return a container of this host, or None."""

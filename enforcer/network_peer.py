@@ -72,6 +72,11 @@ class NetworkPeer:
         return answer
 
 
+async def passed_on(peer: NetworkPeer, method: str, request: bytes, deadline_s: float) -> bytes:
+    """Return the network role's answer, in the shape that the service asks for. Raises PeerUnavailableError."""
+    return await peer.forward(method, request, deadline_s=deadline_s)
+
+
 def _refused(
     error: grpc.aio.AioRpcError, action_set: ActionSet
 ) -> PeerUnavailableError | StaleGenerationError | UnknownContainerError:

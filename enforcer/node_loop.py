@@ -22,6 +22,7 @@ from enforcer.containers_file import ListedContainer
 from enforcer.errors import StaleGenerationError, UnknownContainerError
 from enforcer.latency_page import LatencySample
 from enforcer.latency_source import LatencySource
+from enforcer.observe import ContainerUse
 from enforcer.results import ActionResult
 from enforcer.settings import AgentSettings
 from mesh.actions import Action, ActionSet
@@ -29,7 +30,8 @@ from mesh.topology import ContainerName
 
 log = logging.getLogger(__name__)
 RENEW_AFTER = 1.0 / 3.0  # of the lease
-NOT_DONE = ("unsupported", "refused", "failed")
+HOPELESS = ("unsupported", "refused")
+NOT_DONE = (*HOPELESS, "failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class ContainerReading:
 
     ``sample`` is cumulative; None where it could not be read, with the reason in ``why``; ``stalled_s`` is
     how long its page has not answered. ``held`` is what the loop's
-    leases give it, by resource. ``cpu_s`` and ``memory_bytes`` are None where the host does not say.
+    leases give it, by resource. ``use`` is cumulative.
     """
 
     name: ContainerName
@@ -48,8 +50,7 @@ class ContainerReading:
     sample: LatencySample | None = None
     why: str = ""
     stalled_s: float = 0.0
-    cpu_s: float | None = None
-    memory_bytes: int | None = None
+    use: ContainerUse = field(default_factory=ContainerUse)
     held: Mapping[str, float | str] = field(default_factory=dict)
 
 
@@ -101,6 +102,7 @@ class NodeLoop:
     ) -> None:
         self._agent, self._settings, self._listed, self._decide = agent, settings, listed, decide
         self._renewed_s = float("-inf")
+        self._elsewhere: dict[tuple[ContainerName, str], float | str] = {}  # what the other role holds for this loop
         self.figures = LoopFigures()
 
     async def run(self) -> None:
@@ -132,7 +134,12 @@ class NodeLoop:
         agent.migrations = decision.migrations
         agent.governed = frozenset((action.container, action.resource) for action in decision.actions)
         held = {(c.name, resource): value for c in reading.containers for resource, value in c.held.items()}
-        changed = any(held.get((a.container, a.resource)) != a.value for a in decision.actions)
+        # What cannot be done here is asked for again with the next renewal, not at every step.
+        hopeless = {(r.container, r.resource) for r in figures.not_done if r.result in HOPELESS}
+        changed = any(
+            held.get((a.container, a.resource)) != a.value and (a.container, a.resource) not in hopeless
+            for a in decision.actions
+        )
         due = reading.time_s - self._renewed_s >= self._settings.lease_s * RENEW_AFTER
         if decision.actions and (changed or due):
             figures.changes += changed
@@ -147,6 +154,8 @@ class NodeLoop:
         held: dict[ContainerName, dict[str, float | str]] = {}
         for lease in self._agent.writer.state.leases.values():
             held.setdefault(lease.action.container, {})[lease.action.resource] = lease.action.value
+        for (name, resource), value in self._elsewhere.items():
+            held.setdefault(name, {})[resource] = value
         return NodeReading(
             time.monotonic(),
             tuple(
@@ -158,8 +167,7 @@ class NodeLoop:
                     sample=latency.sample,
                     why=latency.why if container.target_ms else "",
                     stalled_s=latency.stalled_s,
-                    cpu_s=uses[container.name].cpu_s,
-                    memory_bytes=uses[container.name].memory_bytes,
+                    use=uses[container.name],
                     held=held.get(container.name, {}),
                 )
                 for container, latency in zip(listed, latencies, strict=True)
@@ -176,6 +184,12 @@ class NodeLoop:
             log.info("this step's actions are dropped: %s", error)  # a container went, or a set came in, meanwhile
             return
         self._renewed_s = now_s
+        if not self._agent.writer.is_dry_run:
+            self._elsewhere = {
+                (action.container, action.resource): action.value
+                for action, result in zip(decision.actions, results, strict=True)
+                if not self._agent.writes(action.resource) and result.result not in NOT_DONE
+            }
         not_done = tuple(replace(result, writes=()) for result in results if result.result in NOT_DONE)
         for result in not_done:
             if result not in self.figures.not_done:

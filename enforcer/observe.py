@@ -25,37 +25,43 @@ class ContainerUse:
 
     cpu_s: float | None = None
     memory_bytes: int | None = None
+    kept_memory_bytes: int | None = None
+    """What a limit below would take from it: v2's memory without file pages that wait to be dropped; v1's whole use."""
+    disk_bytes: tuple[int, int] | None = None
+    """Read and written."""
+    network_bytes: tuple[int, int] | None = None
+    """Received and sent."""
 
 
 def container_use(host: Host, container: HostContainer) -> ContainerUse:
-    """Return a container's CPU time and memory from its control groups, v2's or v1's."""
+    """Return what a container has used, from its control groups, v2's or v1's, and its network namespace."""
     roots = host.group_roots()
-    unified, cpu, memory = (
+    unified, cpu, memory, disk = (
         f"{roots[key]}/{group}" if key in roots and (group := container.group(key)) else None
-        for key in (UNIFIED, "cpuacct", "memory")
+        for key in (UNIFIED, "cpuacct", "memory", "blkio")
     )
     used_cpu_s = _cpu_v2(unified) if unified else None
     if used_cpu_s is None and cpu:
         nanoseconds = _number(f"{cpu}/cpuacct.usage")
         used_cpu_s = None if nanoseconds is None else nanoseconds / 1e9
     used_memory = _number(f"{unified}/memory.current") if unified else None
+    kept_memory = None if used_memory is None else max(0, used_memory - _droppable(f"{unified}/memory.stat"))
     if used_memory is None and memory:
-        used_memory = _number(f"{memory}/memory.usage_in_bytes")
-    return ContainerUse(used_cpu_s, used_memory)
+        used_memory = kept_memory = _number(f"{memory}/memory.usage_in_bytes")
+    used_disk = _disk_v2(f"{unified}/io.stat") if unified else None
+    if used_disk is None and disk:
+        used_disk = _disk_v1(f"{disk}/blkio.throttle.io_service_bytes")
+    return ContainerUse(used_cpu_s, used_memory, kept_memory, used_disk, _network(host, container))
 
 
 def observe(host: Host, containers: Iterable[HostContainer], *, time_s: float) -> pb.ObserveResponse:
     """Return the counters of a node and of ``containers``. What cannot be read is absent. Blocks for milliseconds."""
-    paths = host.paths
-    answer = observe_node(paths, time_s=time_s)
+    answer = observe_node(host.paths, time_s=time_s)
     for container in containers:
         use = container_use(host, container)
         counters = answer.containers.add(container=container.name, cpu_s=use.cpu_s, memory_bytes=use.memory_bytes)
-        if container.pid is None:
-            continue
-        with suppress(EnforcerError):
-            sample = read_counters(container.name, container.pid, time_s=time_s, proc_root=Path(paths.proc))
-            counters.receive_bytes, counters.transmit_bytes = int(sample.receive_bytes), int(sample.transmit_bytes)
+        if use.network_bytes is not None:
+            counters.receive_bytes, counters.transmit_bytes = use.network_bytes
     return answer
 
 
@@ -74,6 +80,45 @@ def observe_node(paths: HostPaths, *, time_s: float) -> pb.ObserveResponse:
     if cached is not None:
         answer.cache_used_bytes = cached
     return answer
+
+
+def _network(host: Host, container: HostContainer) -> tuple[int, int] | None:
+    if container.pid is None:
+        return None
+    with suppress(EnforcerError):
+        sample = read_counters(container.name, container.pid, time_s=0.0, proc_root=Path(host.paths.proc))
+        return int(sample.receive_bytes), int(sample.transmit_bytes)
+    return None
+
+
+def _droppable(file: str) -> int:
+    for line in _lines(file):
+        key, _, value = line.partition(" ")
+        if key == "inactive_file" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _disk_v2(file: str) -> tuple[int, int] | None:
+    """Return bytes read and written on all disks; None without the file. A group without I/O has an empty one."""
+    if not os.path.exists(file):
+        return None
+    fields = [field.partition("=") for line in _lines(file) for field in line.split()[1:]]
+    read, written = (
+        sum(int(v) for key, _, v in fields if key == name and v.isdigit()) for name in ("rbytes", "wbytes")
+    )
+    return read, written
+
+
+def _disk_v1(file: str) -> tuple[int, int] | None:
+    if not os.path.exists(file):
+        return None
+    rows = [line.split() for line in _lines(file)]
+    read, written = (
+        sum(int(row[2]) for row in rows if len(row) == 3 and row[1] == name and row[2].isdigit())
+        for name in ("Read", "Write")
+    )
+    return read, written
 
 
 def _cpu_v2(group: str) -> float | None:

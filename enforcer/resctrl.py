@@ -8,7 +8,7 @@ on the mount, as resctrl's other users do: ``last_cmd_status`` is one for the wh
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from enforcer.cells import Cell, Change, Direction
@@ -49,7 +49,7 @@ class ResctrlSurface:
         """Return the names of all control groups, ours and foreign."""
         if not self._files.exists(f"{self._mount}/schemata"):
             return ()
-        names = [name for name in self._files.names(self._mount) if name not in _NOT_GROUPS]
+        names = [name for name in self._files.directories(self._mount) if name not in _NOT_GROUPS]
         return tuple(name for name in names if self._files.exists(f"{self._mount}/{name}/schemata"))
 
     def leftovers(self, held: frozenset[Cell]) -> tuple[Change, ...]:
@@ -193,8 +193,8 @@ class ResctrlSurface:
                 raise
 
 
-def full_mask(surface: ResctrlSurface) -> dict[int, int]:
+def full_mask(look: Callable[[Cell], str | None]) -> dict[int, int]:
     """Return domain to the default group's L3 mask; empty without cache allocation."""
-    line = surface.read(Cell(SCHEMATA, DEFAULT_GROUP, "L3"))
+    line = look(Cell(SCHEMATA, DEFAULT_GROUP, "L3"))
     pairs = (pair.split("=") for pair in (line or "").split(";") if pair)
     return {int(domain): int(canonical("L3", mask), 16) for domain, mask in pairs}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from enforcer.cells import Cell, Demand, NotDone
@@ -23,7 +24,6 @@ from enforcer.resctrl import (
     PRESENT,
     SCHEMATA,
     TASKS,
-    ResctrlSurface,
     full_mask,
 )
 from enforcer.schemata import format_domains, parse_schemata, round_up_percent
@@ -52,12 +52,14 @@ class ThreadsOf:
 
 
 class ResctrlDriver:
-    """Turns cache and memory_bandwidth into demands on a class."""
+    """Turns cache and memory_bandwidth into demands on a class. ``look`` reads a cell of resctrl, or raises OSError."""
 
     RESOURCES: tuple[str, ...] = ("cache", "memory_bandwidth")
 
-    def __init__(self, files: HostFiles, paths: HostPaths, threads: ThreadsOf, surface: ResctrlSurface) -> None:
-        self._files, self._paths, self._threads, self._surface = files, paths, threads, surface
+    def __init__(
+        self, files: HostFiles, paths: HostPaths, threads: ThreadsOf, look: Callable[[Cell], str | None]
+    ) -> None:
+        self._files, self._paths, self._threads, self._look = files, paths, threads, look
 
     def capability(self, resource: str) -> str:
         """Return ``supported``, or why not."""
@@ -83,7 +85,7 @@ class ResctrlDriver:
         if reason is not None:
             return NotDone("refused", f"{self._threads.root}/{group}: {reason}")
         tasks, name = Cell(TASKS, group), class_name(container)
-        found = self._surface.read(tasks)
+        found = self._look(tasks)
         foreign = [part for part in (found or "").split("|") if part not in (DEFAULT_GROUP, NO_THREADS)]
         if any(not part.startswith(PREFIX) for part in foreign):
             return NotDone("refused", f"its threads are in resctrl's group {foreign[0]}, which is not ours")
@@ -95,11 +97,11 @@ class ResctrlDriver:
 
     def total_ways(self) -> int:
         """Return how many ways every domain has."""
-        return min((mask.bit_length() for mask in full_mask(self._surface).values()), default=0)
+        return min((mask.bit_length() for mask in full_mask(self._look).values()), default=0)
 
     def masks_line(self, mask: int) -> str:
         """Return the L3 line that gives ``mask`` in every domain."""
-        return format_domains(dict.fromkeys(full_mask(self._surface), f"{mask:x}"))
+        return format_domains(dict.fromkeys(full_mask(self._look), f"{mask:x}"))
 
     def _root_lines(self) -> dict[str, dict[int, str]]:
         return parse_schemata(self._files.read(f"{self._paths.resctrl}/schemata"))

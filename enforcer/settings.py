@@ -71,7 +71,14 @@ class AgentSettings:
     """Who decides: askew, parties, parties-released, static; none: only what others ask for."""
 
     resources: str = "auto"
-    """What is divided, commas between; auto: cpu (or cpuset from 8 CPUs), cache and cpu_frequency where there are."""
+    """What is divided, commas between; auto: cpu (or cpuset from 8 CPUs), cache and cpu_frequency where there are, and
+    disk and network where their size is given. memory and memory_bandwidth only by name."""
+
+    disk_bytes_per_s: float = 0.0
+    """What a disk of the node can read, and write; 0: disks are not divided."""
+
+    network_bits_per_s: float = 0.0
+    """What the node can send, and receive; 0: the network is not divided."""
 
     lease_s: float = 10.0
     """The loop's own leases; renewed while it runs, so that a loop that hangs lets go."""

@@ -12,7 +12,8 @@ infeasible when not even hope finds a split: the most even misery, and a migrati
 
 Nobody gives what he needs himself: a victim is whoever the plan still finds within the target afterwards. A place that
 was late is excluded (with all smaller ones) while the load does not fall, and no split is entered twice at one load:
-the number of moves is finite. Memory, disk and network follow PARTIES' rules for spare room.
+the number of moves is finite. Memory, disk and network follow PARTIES' rules for spare room;
+memory bandwidth goes from jobs to who is late.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from allocators.partitioning.demand import (
     with_work,
 )
 from allocators.partitioning.ledger import Held, best_effort, equal_shares, grants, in_force, latency_critical
+from allocators.partitioning.memory_bandwidth import adjust_memory_bandwidth
 from allocators.partitioning.needs import Reach, needs_of, reach_of
 from allocators.partitioning.network import adjust_network
 from allocators.partitioning.node_view import NodeView, Tenant, Units
@@ -92,12 +94,15 @@ class Askew:
         needy, demands = _judged(view, demands, before, places)
         held, network = adjust_network(view, before)
         held, storage = adjust_storage(view, held, needy)
+        held, bandwidth = adjust_memory_bandwidth(view, held, needy)
         memory = replace(memory, demands=demands, last_s=view.time_s)
         memory, held, reasons = self._planned(memory, view, held, places, needy)
         held = _at_full_speed(view, held)
         memory, migrations = _asked(memory, view)
         changed = {name: moved(d) if held[name] != before[name] else d for name, d in memory.demands.items()}
-        return Step(replace(memory, demands=changed), grants(held), (*network, *storage, *reasons), migrations)
+        return Step(
+            replace(memory, demands=changed), grants(held), (*network, *storage, *bandwidth, *reasons), migrations
+        )
 
     def _planned(
         self, memory: AskewMemory, view: NodeView, held: Held, places: Places, needy: tuple[ContainerName, ...]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -84,6 +86,45 @@ async def test_without_a_certificate_there_is_no_connection(port: int, authority
     nothing = grpc.ssl_channel_credentials(authority.certificate.read_bytes())
 
     assert await code_of(port, nothing) == grpc.StatusCode.UNAVAILABLE
+
+
+async def test_new_connections_get_a_renewed_certificate(port: int, tmp_path: Path, authority: Authority) -> None:
+    """Files renamed over: who connects now sees the new certificate; a stream that stands goes on with the old one."""
+    async with grpc.aio.secure_channel(f"127.0.0.1:{port}", shown(authority, f"URI:{MINE}")) as standing:
+        watch = standing.unary_stream(SERVICE + "Watch")(b"")
+        first = await watch.read()
+        before = await certificate_on(port)
+        renewed = authority.issue("renewed", "DNS:localhost,IP:127.0.0.1")
+        renewed.install(tmp_path / "agent.crt", tmp_path / "agent.key")
+        after = await certificate_on(port)
+        still = await standing.unary_unary(SERVICE + "Status")(b"", timeout=5.0)
+
+    assert (before != after, after) == (True, pem_of(renewed.certificate))
+    assert (first is not grpc.aio.EOF, still != b"") == (True, True)
+    assert await code_of(port, shown(authority, f"URI:{MINE}")) == grpc.StatusCode.OK
+
+
+async def test_half_of_a_renewal_leaves_the_certificate_in_force(
+    port: int, tmp_path: Path, authority: Authority
+) -> None:
+    """Certificate and key are two files: between the two renames nobody is turned away."""
+    before = await certificate_on(port)
+    renewed = authority.issue("renewed", "DNS:localhost,IP:127.0.0.1")
+    renewed.certificate.rename(tmp_path / "agent.crt")
+    between = await certificate_on(port)
+    renewed.key.rename(tmp_path / "agent.key")
+    after = await certificate_on(port)
+
+    assert (between == before, after == pem_of(tmp_path / "agent.crt"), after != before) == (True, True, True)
+
+
+async def certificate_on(port: int) -> str:
+    """Return the certificate (PEM) that the port shows to a new connection."""
+    return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", port), timeout=5.0)
+
+
+def pem_of(file: Path) -> str:
+    return file.read_text().strip() + "\n"
 
 
 def test_files_that_cannot_be_used_are_refused(authority: Authority, tmp_path: Path) -> None:

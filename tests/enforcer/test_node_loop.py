@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from enforcer.agent import NodeAgent
+from enforcer.api_messages import NodeStatus
 from enforcer.containers_file import ListedContainer
 from enforcer.latency_source import LatencySource
 from enforcer.node_loop import Decision, NodeLoop, NodeReading
+from enforcer.results import ActionResult, Restored
 from enforcer.settings import AgentSettings
-from mesh.actions import Action
+from mesh.actions import Action, ActionSet
 from mesh.topology import ContainerName
 from tests.fakes.agent_service import RunningAgent, recorded_host, running_agent
 
@@ -119,3 +122,53 @@ async def test_an_action_that_was_not_done_is_kept_for_people_to_see(agent: Runn
     loop, _ = await steps(agent, [decision], ListedContainer(WEB, cgroup="web"))
 
     assert [result.result for result in loop.figures.not_done] == ["unsupported"]
+
+
+class OtherRole:
+    """The network role as the loop sees it: does what it is asked, or is said to answer ``result``."""
+
+    def __init__(self) -> None:
+        self.asked: list[ActionSet] = []
+        self.results = ["applied"]
+
+    async def apply(self, action_set: ActionSet, *, dry_run: bool) -> tuple[ActionResult, ...]:
+        self.asked.append(action_set)
+        result = self.results.pop(0) if len(self.results) > 1 else self.results[0]
+        return tuple(ActionResult(one.container, one.resource, result, "") for one in action_set.actions)  # type: ignore[arg-type]
+
+    async def status(self) -> NodeStatus:
+        raise NotImplementedError
+
+    async def revert(self) -> Restored:
+        return Restored()
+
+
+EGRESS = Decision(actions=(Action(WEB, "network_egress", 1e9, "bits_per_s"), *cores(0.5).actions))
+
+
+@pytest.mark.parametrize(
+    ("results", "held"), [(["applied"], {"cpu": 0.5, "network_egress": 1e9}), (["unsupported"], {"cpu": 0.5})]
+)
+async def test_what_the_other_role_holds_is_read_and_not_asked_again(
+    agent: RunningAgent, results: list[str], held: dict[str, float]
+) -> None:
+    """A limit of the network role counts as held; one that it cannot give waits. Either is asked once."""
+    other = OtherRole()
+    other.results = results
+    agent.agent = NodeAgent(agent.writer, node="n1", role="cgroup", peer=other)
+
+    _, seen = await steps(agent, [EGRESS] * 3, ListedContainer(WEB, cgroup="web"))
+
+    assert dict(seen[2].containers[0].held) == held
+    assert len(other.asked) == 1
+
+
+async def test_what_failed_is_asked_again_at_once(agent: RunningAgent) -> None:
+    """A failure may pass; only what is unsupported or refused waits."""
+    other = OtherRole()
+    other.results = ["failed", "applied"]
+    agent.agent = NodeAgent(agent.writer, node="n1", role="cgroup", peer=other)
+
+    await steps(agent, [EGRESS] * 3, ListedContainer(WEB, cgroup="web"))
+
+    assert len(other.asked) == 2

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import grpc
 import grpc.aio
 
 from enforcer.agent import NodeAgent, Peer, Role
-from enforcer.api import NodeAgentService, server
+from enforcer.api import MeasuredNode, NodeAgentService, server
 from enforcer.containers_file import ListedContainer
-from enforcer.host import real_host
+from enforcer.host import Host, real_host
 from enforcer.host_paths import HostPaths
+from enforcer.network_peer import NetworkPeer, passed_on
 from enforcer.node_writer import NodeWriter
 from enforcer.observe import observe
 from enforcer.proto import node_agent_pb2 as pb
@@ -71,10 +73,11 @@ async def running_agent(
     *,
     role: Role = "all",
     peer: Peer | None = None,
+    measured: Callable[[Host], MeasuredNode] | None = None,
     listed: Sequence[ListedContainer] = (),
     socket: str = "agent.sock",
 ) -> AsyncIterator[RunningAgent]:
-    """Run an agent on the host below ``root`` until the block ends."""
+    """Run an agent on the host below ``root`` until the block ends; ``measured`` makes what it can measure."""
     settings = WriterSettings(journal_name="network" if role == "network" else "writer")
     host = real_host(HostPaths(str(root)), listed=listed)
     writer = NodeWriter(host, settings)
@@ -85,7 +88,13 @@ async def running_agent(
         found = [host.find(ContainerName(name)) for name in ("web", "batch")]
         return observe(host, [one for one in found if one is not None], time_s=1.0)
 
-    service = NodeAgentService(agent, ApiSettings(watch_s=0.01), observe=look)
+    service = NodeAgentService(
+        agent,
+        ApiSettings(watch_s=0.01),
+        observe=look,
+        measured=None if measured is None else measured(host),
+        forward=partial(passed_on, peer) if isinstance(peer, NetworkPeer) else None,
+    )
     made = server(service)
     path = str(root / socket)
     made.add_insecure_port(f"unix:{path}")

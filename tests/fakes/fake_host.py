@@ -112,6 +112,8 @@ class FakeKernel:
         return tuple(sorted(self._node(path)))
 
     def directories(self, path: str) -> tuple[str, ...]:
+        if path == RESCTRL and self.resctrl is not None:
+            return ("info", *filter(None, self.resctrl.groups))
         return tuple(sorted(name for name, node in self._node(path).items() if isinstance(node, Directory)))
 
     def identity(self, path: str) -> str:

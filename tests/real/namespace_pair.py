@@ -96,6 +96,16 @@ def namespace_pair() -> Iterator[Pair]:
             netns.remove(name)
 
 
+def need_htb(namespace: str) -> None:
+    """Raise NetlinkError where this kernel has no HTB or no ifb."""
+    with NetNS(namespace) as netlink:
+        index = netlink.link_lookup(ifname="lo")[0]
+        netlink.tc("add", "htb", index, 0x1000_0000, default=1)
+        netlink.link("add", ifname="probe-ifb", kind="ifb")
+        netlink.link("del", ifname="probe-ifb")
+        netlink.tc("del", index=index, parent=0xFFFF_FFFF)
+
+
 def _join(one: str, other: str) -> None:
     with NetNS(one) as first, NetNS(other) as second:
         first.link("add", ifname="eth0", kind="veth", peer={"ifname": "eth0", "net_ns_fd": other})

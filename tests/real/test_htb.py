@@ -20,7 +20,7 @@ from enforcer.writer import Writer
 from mesh.actions import Action, ActionSet
 from mesh.topology import ContainerName
 from tests.fakes.fake_host import Killed
-from tests.real.namespace_pair import Pair, namespace_pair
+from tests.real.namespace_pair import Pair, namespace_pair, need_htb
 
 pytestmark = pytest.mark.root
 NAME = ContainerName("cart-0")
@@ -32,19 +32,10 @@ def pair() -> Iterator[Pair]:
     """Two joined namespaces; skips where this kernel has no veth or no HTB."""
     try:
         with namespace_pair() as made:
-            _need_htb(made.receiver)
+            need_htb(made.receiver)
             yield made
     except NetlinkError as error:
         pytest.skip(f"this kernel cannot make what the test needs: {error}")
-
-
-def _need_htb(namespace: str) -> None:
-    with NetNS(namespace) as netlink:
-        index = netlink.link_lookup(ifname="lo")[0]
-        netlink.tc("add", "htb", index, 0x1000_0000, default=1)
-        netlink.link("add", ifname="probe-ifb", kind="ifb")
-        netlink.link("del", ifname="probe-ifb")
-        netlink.tc("del", index=index, parent=0xFFFF_FFFF)
 
 
 @pytest.fixture
