@@ -78,4 +78,5 @@ def needs_of(tails: Floats, demand: Demand, *, within: float, least: tuple[int, 
     enough[:, : least[1] - 1] = False
     enough[most[0] :, :] = False
     enough[:, most[1] :] = False
-    return tuple(int(np.argmax(column)) + 1 if column.any() else None for column in enough.T)
+    fewest = (enough.argmax(axis=0) + 1).tolist()
+    return tuple(cores if is_enough else None for cores, is_enough in zip(fewest, enough.any(axis=0).tolist(), strict=True))

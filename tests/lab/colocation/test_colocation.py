@@ -86,7 +86,7 @@ def test_a_backlog_grows_by_what_is_not_served_and_drains() -> None:
     node = SimulatedNode(residents, {ContainerName("xapian"): 0.5}, np.random.default_rng(1))
     node.grants = (Grant((ContainerName("xapian"),), (1, 20, 11)),)
     node.tick(0.5)
-    service_s = APPLICATIONS["xapian"].service_time_s(ways=20, ghz=2.3, pressure=0.0)
+    service_s = APPLICATIONS["xapian"].service_time_s(ways=20, ghz=2.3, pressure=0.0, load=0.5)
     grown = node.backlogs[ContainerName("xapian")]
     node.grants = (Grant((ContainerName("xapian"),), (14, 20, 11)),)
     for _ in range(10):
