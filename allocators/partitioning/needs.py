@@ -78,5 +78,5 @@ def needs_of(tails: Floats, demand: Demand, *, within: float, least: tuple[int, 
     enough[:, : least[1] - 1] = False
     enough[most[0] :, :] = False
     enough[:, most[1] :] = False
-    fewest = (enough.argmax(axis=0) + 1).tolist()
-    return tuple(cores if is_enough else None for cores, is_enough in zip(fewest, enough.any(axis=0).tolist(), strict=True))
+    fewest, possible = (enough.argmax(axis=0) + 1).tolist(), enough.any(axis=0).tolist()
+    return tuple(cores if any_is else None for cores, any_is in zip(fewest, possible, strict=True))
