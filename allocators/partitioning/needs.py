@@ -78,5 +78,6 @@ def needs_of(tails: Floats, demand: Demand, *, within: float, least: tuple[int, 
     enough[:, : least[1] - 1] = False
     enough[most[0] :, :] = False
     enough[:, most[1] :] = False
-    fewest, possible = (enough.argmax(axis=0) + 1).tolist(), enough.any(axis=0).tolist()
-    return tuple(cores if any_is else None for cores, any_is in zip(fewest, possible, strict=True))
+    fewest = (enough.argmax(axis=0) + 1).tolist()
+    possible: list[bool] = np.atleast_1d(enough.any(axis=0)).tolist()
+    return tuple(cores if is_any else None for cores, is_any in zip(fewest, possible, strict=True))
