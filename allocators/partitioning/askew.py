@@ -49,7 +49,7 @@ TIERS = (("expected", 0.85), ("expected", 0.97), ("hoped", 1.0))
 RELEASED_WITHIN = 0.75
 HOPELESS_S, PLANNED_EVERY_S = 10.0, 2.0
 CHANGED_S = 0.6
-COMFORT_ABOVE, COMFORT_GAIN, COMFORT_EVERY_S = 0.9, 0.95, 5.0
+COMFORT_ABOVE, COMFORT_GAIN, COMFORT_EVERY_S = 1.0, 0.95, 5.0
 
 
 Split = tuple[tuple[ContainerName, Units], ...]
@@ -69,6 +69,7 @@ class AskewMemory:
     moved_at_s: float = float("-inf")
     planned_at_s: float = float("-inf")
     entered: frozenset[Split] = frozenset()
+    waited: bool = False
     last_s: float | None = None
 
 
@@ -128,6 +129,8 @@ def _rescued(
 ) -> tuple[AskewMemory, Held, tuple[str, ...]]:
     if memory.hopeless_since_s is not None and view.time_s - memory.planned_at_s < PLANNED_EVERY_S:
         return memory, held, ()
+    if not any(demand.sightings for demand in memory.demands.values()) and not memory.waited:
+        return replace(memory, waited=True), held, ()  # the first windows are not read: the next step knows all
     memory = replace(memory, planned_at_s=view.time_s)
     planned, how = plan(view, _reaches(view, memory.demands, held, places), memory.demands, held, places)
     if how != "infeasible":
@@ -315,7 +318,7 @@ def _split(
         if forgiving:  # what was late stays excluded where all can be met; here it is only a matter of how much
             demand = replace(demand, late_at=())
         least, most = places.at(tenant.least, 0.0), places.at(tenant.most, 0.0)
-        if reach is None:
+        if reach is None or (kind == "expected" and not forgiving and _unseen(demand)):
             rows.append(_blind(demand, places.at(held[tenant.container], 0.0), most))
             continue
         tails = (reach.expected if kind == "expected" else reach.hoped).copy()
@@ -326,6 +329,11 @@ def _split(
     ways = len(critical) if places.ways is None else view.resources[places.ways].total - sum(p.ways for p in kept)
     split = best_split(rows, first=cores, second=ways)
     return None if split is None else {t.container: pair for t, pair in zip(critical, split, strict=True)}
+
+
+def _unseen(demand: Demand) -> bool:
+    """Whether nothing is known of a tenant's tail, nor that it drowns: a guess is no ground to take from it."""
+    return not demand.sightings and not demand.saturated and not demand.late_at
 
 
 def _blind(demand: Demand, place: Place, most: Place) -> Needs:

@@ -78,4 +78,6 @@ def needs_of(tails: Floats, demand: Demand, *, within: float, least: tuple[int, 
     enough[:, : least[1] - 1] = False
     enough[most[0] :, :] = False
     enough[:, most[1] :] = False
-    return tuple(int(np.argmax(column)) + 1 if column.any() else None for column in enough.T)
+    fewest = (enough.argmax(axis=0) + 1).tolist()
+    possible: list[bool] = np.atleast_1d(enough.any(axis=0)).tolist()
+    return tuple(cores if is_any else None for cores, is_any in zip(fewest, possible, strict=True))

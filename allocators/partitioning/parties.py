@@ -10,7 +10,8 @@ above 0.2 gives one away. A move is judged by the next 500 ms.
     60 s without all targets met → ask for a migration
 
 What the paper leaves open is settled so: the window that judges the last move also decides the next one; a window is
-extended until it holds enough requests, and while one container waits the others go on; without a request there is no
+extended until it holds enough requests, and while one container waits the others may be given more, but nothing is
+taken: "all applications comfortably satisfy their target" is not known then. Without a request there is no
 slack, neither good nor bad; the timer is reset by two good windows in a row; free units are taken before best-effort
 jobs' ones, those before a latency-critical one's; frequency is not taken from anybody; who is banned from giving is
 passed over.
@@ -18,6 +19,7 @@ passed over.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -207,11 +209,22 @@ def _moved(now: _Now, settings: PartiesSettings) -> _Now:
         return now
     if _slack(now, seen[0]) < settings.up_below:
         return _upsized(now, seen[0])
+    if not _all_comfortable(now, settings):
+        return now
     bans = now.memory.banned_until_s
     free = [tenant for tenant in seen if bans.get(tenant.container, now.view.time_s) <= now.view.time_s]
     if free and _slack(now, free[-1]) > settings.down_above:
         return _downsized(now, free[-1])
     return now
+
+
+def _all_comfortable(now: _Now, settings: PartiesSettings) -> bool:
+    """Whether all were last seen with slack, and no window that judges a move, or is the first, is half full."""
+    memory = now.memory
+    names = [tenant.container for tenant in latency_critical(now.view)]
+    late = any(memory.last_slack.get(name, math.inf) < settings.up_below for name in names)
+    waiting = (name for name in names if name in memory.open_windows)
+    return not late and not any(name in memory.trials or name not in memory.last_slack for name in waiting)
 
 
 def _slack(now: _Now, tenant: Tenant) -> float:

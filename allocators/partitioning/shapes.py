@@ -78,10 +78,10 @@ def queue_shapes(load: Floats, cores: Floats) -> Floats:
     1 + crowd · ρ + wait · W, with Sakasegawa's waiting time of M/M/c (1977): W = ρ^(√(2(c+1)) - 1) / (c (1 - ρ)).
     ``crowd`` stands for services whose threads have queues of their own.
     """
-    rho = load / cores
+    rho = np.minimum(1.0, load / cores)
     with np.errstate(divide="ignore", invalid="ignore"):
-        waiting = np.where(rho < 1.0, rho ** (np.sqrt(2.0 * (cores + 1.0)) - 1.0) / (cores * (1.0 - rho)), math.inf)
-    rows = []
-    for wait, crowd in QUEUE_SHAPES:
-        rows.append(np.where(rho < 1.0, 1.0 + crowd * rho + (wait * np.minimum(waiting, 1e9)), math.inf))
-    return np.array(rows)
+        waiting = rho ** (np.sqrt(2.0 * (cores + 1.0)) - 1.0) / (cores * (1.0 - rho))
+    wait, crowd = (np.array(part).reshape(-1, *([1] * rho.ndim)) for part in zip(*QUEUE_SHAPES, strict=True))
+    shapes: Floats = 1.0 + crowd * rho + wait * np.minimum(waiting, 1e9)
+    shapes[:, rho >= 1.0] = math.inf
+    return shapes

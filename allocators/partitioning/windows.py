@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from allocators.partitioning.ledger import latency_critical
 from allocators.partitioning.node_view import NodeView
-from allocators.partitioning.tail import Tail, extended, tail_of
+from allocators.partitioning.tail import Tail, Verdict, extended, tail_of, verdict_of
 from estimators.latency import LatencyWindow
 from mesh.topology import ContainerName
 
@@ -14,8 +14,10 @@ Open = Mapping[ContainerName, LatencyWindow]
 
 
 def closed_tails(view: NodeView, still_open: Open, *, fewest: int) -> tuple[dict[ContainerName, Tail], Open]:
-    """Return the tails of windows that hold ``fewest`` requests by now, and the windows that do not yet.
+    """Return the tails of windows that tell enough by now, and the windows that do not yet.
 
+    Enough is ``fewest`` requests, or fewer of which so many are late that the target is surely missed: a service of two
+    requests a second would drown while its window fills.
     A container without a request has no tail: that is neither good nor bad.
     """
     tails: dict[ContainerName, Tail] = {}
@@ -25,10 +27,10 @@ def closed_tails(view: NodeView, still_open: Open, *, fewest: int) -> tuple[dict
         window = extended(still_open.get(tenant.container), tenant.window)
         if window is None or not window.count:
             continue
-        if window.count < fewest:
-            waiting[tenant.container] = window
-            continue
         tail = tail_of(window, target_ms=tenant.target_ms, percentile=tenant.percentile)
         assert tail is not None
+        if window.count < fewest and verdict_of(tail) is not Verdict.LATE:
+            waiting[tenant.container] = window
+            continue
         tails[tenant.container] = tail
     return tails, waiting

@@ -32,13 +32,13 @@ class Agreement:
 def agreement_of(name: str) -> Agreement:
     """Compare one application with all cells of Fig. 2 and the points of Fig. 1."""
     application = APPLICATIONS[name]
-    cells = [(_lowest(application, row), _printed(row)) for row in _rows("fig2_lowest_frequency.csv", name)]
+    cells = [(_lowest(application, row), printed(row)) for row in rows("fig2_lowest_frequency.csv", name)]
     right = [(ours is None) == (theirs is None) for ours, theirs in cells]
     close = [
         ours == theirs or (ours is not None and theirs is not None and abs(ours - theirs) <= 1)
         for ours, theirs in cells
     ]
-    errors = [_tail_error(application, row) for row in _rows("fig1_latency_load.csv", name)]
+    errors = [_tail_error(application, row) for row in rows("fig1_latency_load.csv", name)]
     known = [error for error in errors if error is not None]
     return Agreement(
         len(cells),
@@ -48,12 +48,14 @@ def agreement_of(name: str) -> Agreement:
     )
 
 
-def _rows(file: str, name: str) -> Iterator[dict[str, str]]:
+def rows(file: str, name: str) -> Iterator[dict[str, str]]:
+    """Return one application's rows of a file of published points."""
     text = (resources.files("lab.simulator") / "data" / "parties" / file).read_text(encoding="utf-8")
     return (row for row in csv.DictReader(text.splitlines()) if row["app"].lower() == name)
 
 
-def _printed(row: dict[str, str]) -> int | None:
+def printed(row: dict[str, str]) -> int | None:
+    """Return the lowest frequency of a cell of Fig. 2 in steps above 1.2 GHz, None where there is none."""
     return (int(row["lowest_mhz"]) - 1200) // 100 if row["lowest_mhz"] else None
 
 
@@ -62,7 +64,7 @@ def _lowest(application: Application, row: dict[str, str]) -> int | None:
     rate, cores = load * application.most_requests_per_s, int(row["cores"])
     for frequency in range(FREQUENCIES + 1):
         service_s = application.service_time_s(
-            ways=int(row["llc_ways"]), ghz=ghz_of(application, frequency), pressure=pressure
+            ways=int(row["llc_ways"]), ghz=ghz_of(application, frequency), pressure=pressure, load=load
         )
         if rate * service_s >= cores:
             continue
@@ -76,6 +78,7 @@ def _tail_error(application: Application, row: dict[str, str]) -> float | None:
     rate, p99_ms = float(row["rps"]), float(row["p99"]) * (1e-3 if row["unit"] == "us" else 1.0)
     if rate > 1.001 * application.most_requests_per_s:
         return None
-    service_s = application.service_time_s(ways=WAYS, ghz=application.turbo_ghz, pressure=0.0)
+    load = rate / application.most_requests_per_s
+    service_s = application.service_time_s(ways=WAYS, ghz=application.turbo_ghz, pressure=0.0, load=load)
     law = law_of(application, rate_per_s=rate, service_s=service_s, servers=CORES)
     return math.log(law.at(P99) / p99_ms)

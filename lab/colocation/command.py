@@ -10,16 +10,18 @@ from pathlib import Path
 
 from askew.errors import CommandError
 from lab.colocation import experiments
-from lab.colocation.utilisation import ORACLE, STRATEGIES
+from lab.colocation.utilisation import ORACLE, STRATEGIES, Measure
 
 HELP = "partitioning strategies (PARTIES, Heracles, askew, …) on a simulated node with several services"
 TABLES = ("utilisation", "convergence", "fluctuating", "ablation", "cycles")
+MEASURES: tuple[Measure, ...] = ("grid", "rays")
 DEFAULT = "unmanaged,heracles,parties,askew"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", choices=TABLES, default="utilisation", help="which table (utilisation)")
     parser.add_argument("--strategies", default=DEFAULT, metavar="A,B,C", help=f"`all`, or names ({DEFAULT})")
+    parser.add_argument("--measure", choices=MEASURES, default="grid", help="how loads are drawn and raised (grid)")
     parser.add_argument("--services", default="2,3,4,5,6", metavar="N,M", help="how many services (2,3,4,5,6)")
     parser.add_argument("--rays", type=_count, default=20, metavar="N", help="mixes and directions of load (20)")
     parser.add_argument("--starts", type=_count, default=1000, metavar="N", help="random starts, for cycles (1000)")
@@ -44,14 +46,16 @@ def run(args: argparse.Namespace) -> int:
 def _rows(args: argparse.Namespace, names: list[str], services: list[int]) -> list[experiments.Row]:
     says: Callable[[str], None] = print
     if args.table == "utilisation":
-        return experiments.utilisation(services, names, rays=args.rays, seed=args.seed, says=says)
+        return experiments.utilisation(services, names, measure=args.measure, rays=args.rays, seed=args.seed, says=says)
     if args.table == "convergence":
-        return experiments.convergence(services, names, rays=args.rays, seed=args.seed, says=says)
+        return experiments.convergence(services, names, measure=args.measure, rays=args.rays, seed=args.seed, says=says)
     if args.table == "fluctuating":
         return experiments.fluctuating_rows(names, seeds=args.rays, says=says)
     if args.table == "ablation":
         return [
-            row for count in services for row in experiments.ablation(count, rays=args.rays, seed=args.seed, says=says)
+            row
+            for count in services
+            for row in experiments.ablation(count, measure=args.measure, rays=args.rays, seed=args.seed, says=says)
         ]
     return [row for name in names for row in experiments.cycles(name, starts=args.starts, seed=args.seed, says=says)]
 

@@ -15,7 +15,7 @@ from lab.colocation.closed_loop import MEASURE_S, SETTLE_S, Trace, holds, hopele
 from lab.colocation.machine import CORES, FREQUENCIES, WAYS
 from lab.colocation.node import Resident
 from lab.colocation.oracle import oracle_split
-from lab.colocation.utilisation import ORACLE, STRATEGIES, Ray, Reach, draw_rays, reach
+from lab.colocation.utilisation import ORACLE, STEP, STRATEGIES, Measure, Ray, Reach, draw_lines, draw_rays, reach
 from mesh.topology import ContainerName
 
 Row = dict[str, object]
@@ -29,11 +29,13 @@ FIG_9 = (
 FIG_9_S, STRATEGY_TICK_S = 240.0, 0.5
 
 
-def utilisation(services: Iterable[int], strategies: Iterable[str], *, rays: int, seed: int, says: Says) -> list[Row]:
-    """Return one row for each ray and strategy: effective utilisation in points, and the oracle's."""
+def utilisation(
+    services: Iterable[int], strategies: Iterable[str], *, measure: Measure, rays: int, seed: int, says: Says
+) -> list[Row]:
+    """Return one row for each line and strategy: effective utilisation in points, and the oracle's."""
     rows: list[Row] = []
     for count in services:
-        drawn = draw_rays(count, rays, seed=seed)
+        drawn = draw_lines(measure, count, rays, seed=seed)
         oracle = [reach(ORACLE, ray).emu_points for ray in drawn]
         for name in strategies:
             found = [reach(name, ray) for ray in drawn]
@@ -52,15 +54,17 @@ def _reach_row(count: int, found: Reach, oracle_points: float) -> Row:
     }  # fmt: skip
 
 
-def convergence(services: Iterable[int], strategies: Iterable[str], *, rays: int, seed: int, says: Says) -> list[Row]:
+def convergence(
+    services: Iterable[int], strategies: Iterable[str], *, measure: Measure, rays: int, seed: int, says: Says
+) -> list[Row]:
     """Return one row for each point and strategy: the time to settle, None where it did not find or keep a partition.
 
-    The points lie at random between the least loads and what the oracle carries, so a partition exists at each.
+    The points lie at random between the foot of a line and what the oracle carries, so a partition exists at each.
     """
     rows: list[Row] = []
     random = np.random.default_rng((seed, 4))
     for count in services:
-        points = [(ray, _point(ray, random.random())) for ray in draw_rays(count, rays, seed=seed + 1000)]
+        points = [(ray, _point(ray, random.random())) for ray in draw_lines(measure, count, rays, seed=seed + 1000)]
         for name in strategies:
             settled = [_settled(name, ray, loads) for ray, loads in points if loads is not None]
             rows += [{"table": "convergence", "services": count, "strategy": name, "settled_s": one} for one in settled]
@@ -70,8 +74,8 @@ def convergence(services: Iterable[int], strategies: Iterable[str], *, rays: int
 
 
 def _point(ray: Ray, part: float) -> Mapping[ContainerName, float] | None:
-    most = (reach(ORACLE, ray).emu_points - 10.0 * len(ray.names)) / 5.0
-    return None if most < 0.0 else ray.loads(int(part * (most + 1.0)))
+    most = round((reach(ORACLE, ray).emu_points - ray.points(0)) / (100.0 * STEP))
+    return None if most < 0 else ray.loads(int(part * (most + 1)))
 
 
 def _settled(name: str, ray: Ray, loads: Mapping[ContainerName, float]) -> float | None:
@@ -152,11 +156,11 @@ class _Named:
     loads: Mapping[ContainerName, float]
 
 
-def ablation(services: int, *, rays: int, seed: int, says: Says) -> list[Row]:
+def ablation(services: int, *, measure: Measure, rays: int, seed: int, says: Says) -> list[Row]:
     """Return for each variant of PARTIES how many random feasible points it held, and how soon."""
     random = np.random.default_rng((seed, 5))
     points = []
-    for ray in draw_rays(services, rays, seed=seed + 2000):
+    for ray in draw_lines(measure, services, rays, seed=seed + 2000):
         loads = _point(ray, random.random())
         if loads is not None:
             points.append(_Named(ray, loads))

@@ -110,6 +110,7 @@ class SimulatedNode:
                 ways=max(1.0, ways * part),
                 ghz=ghz_of(resident.application, frequency),
                 pressure=pressure[resident.container],
+                load=self.loads[resident.container],
             )
             asked[resident.container] = self._rate(resident) * service_s[resident.container]
         total = sum(asked.values())

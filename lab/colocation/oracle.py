@@ -34,13 +34,15 @@ def oracle_split(
     return {name: (*pair, FREQUENCIES) for (name, _), pair in zip(services, split, strict=True)}
 
 
-def most_served(residents: tuple[Resident, ...], loads: Mapping[ContainerName, float]) -> int:
-    """Return how many services at most can meet their targets when the others are left to miss theirs."""
-    for count in range(len(residents), 0, -1):
-        for kept in combinations(residents, count):
-            if oracle_split(kept, loads) is not None:
-                return count
-    return 0
+def most_met(residents: tuple[Resident, ...], loads: Mapping[ContainerName, float]) -> float:
+    """Return the largest sum of loads that can meet their targets when the others are left to miss theirs."""
+    sums = (
+        sum(loads[one.container] for one in kept)
+        for count in range(1, len(residents) + 1)
+        for kept in combinations(residents, count)
+        if oracle_split(kept, loads) is not None
+    )
+    return max(sums, default=0.0)
 
 
 @lru_cache(maxsize=65536)
@@ -53,7 +55,9 @@ def fewest_cores(name: str, load: float, pressure: float) -> tuple[int | None, .
 
 def _fewest(application: Application, load: float, pressure: float, ways: int) -> int | None:
     rate = load * application.most_requests_per_s
-    service_s = application.service_time_s(ways=ways, ghz=ghz_of(application, FREQUENCIES), pressure=pressure)
+    service_s = application.service_time_s(
+        ways=ways, ghz=ghz_of(application, FREQUENCIES), pressure=pressure, load=load
+    )
     for cores in range(1, CORES + 1):
         if rate * service_s >= cores:
             continue

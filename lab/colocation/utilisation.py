@@ -1,16 +1,18 @@
 """Effective utilisation (EMU): how much load in all a node carries under a strategy with every target met.
 
-A ray begins where every service has 10 % of its maximum load (the least that the paper ran) and rises in one direction,
-drawn at random, by 5 points of the sum at a time, until the strategy fails. Where it fails at the very beginning, the
-services that meet their targets there count 10 points each. The paper fixes all loads but one on a grid and raises
-the last: 10^(N-1) runs, so for many services it must have sampled too. Rays serve every N in the same way.
+Two kinds of lines through the space of loads, on both of which the sum rises by 5 points at a time until the strategy
+fails. ``grid`` is the paper's: all services but one run at loads drawn from its grid of 10, 20, … 100 %, and the last
+one rises from 10 %. It tested all 10^N points; here feet are drawn at random among those that the oracle carries.
+``rays``: all begin at 10 % and rise in one direction at once; here a service that needs next to nothing (MongoDB) never
+counts for more than its part of the direction. Where a strategy fails at the foot already, the loads of those
+services count that do meet their targets there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,12 +25,13 @@ from allocators.partitioning.step import Partitioner
 from lab.colocation.applications import APPLICATIONS
 from lab.colocation.closed_loop import MEASURE_S, SETTLE_S, holds, hopeless, residents_of, run_loop
 from lab.colocation.node import Resident, SharingModel
-from lab.colocation.oracle import most_served, oracle_split
+from lab.colocation.oracle import most_met, oracle_split
 from mesh.topology import ContainerName
 
 STEP = 0.05
 LEAST_LOAD = 0.10
 ORACLE = "oracle"
+Measure = Literal["grid", "rays"]
 
 
 def _heracles(residents: tuple[Resident, ...]) -> Heracles:
@@ -47,9 +50,10 @@ STRATEGIES: Mapping[str, Callable[[tuple[Resident, ...]], Partitioner[Any]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """A mix of services and the direction in which their loads grow."""
+    """A mix of services, the loads at which a line begins, and the direction in which they grow."""
 
     names: tuple[str, ...]
+    foot: tuple[float, ...]
     direction: tuple[float, ...]
     seed: int
 
@@ -57,11 +61,17 @@ class Ray:
         """Return each service's part of its own maximum load after so many steps."""
         scale = STEP * steps / sum(self.direction)
         containers = (resident.container for resident in residents_of(self.names))
-        return {name: LEAST_LOAD + scale * part for name, part in zip(containers, self.direction, strict=True)}
+        parts = zip(containers, self.foot, self.direction, strict=True)
+        return {name: first + scale * part for name, first, part in parts}
+
+    def points(self, steps: int) -> float:
+        """Return the sum of all loads after so many steps, in points."""
+        return 100.0 * (sum(self.foot) + STEP * steps)
 
     def most_steps(self) -> int:
         """Return how many steps there are until one service is at its full load."""
-        return int((1.0 - LEAST_LOAD) * sum(self.direction) / max(self.direction) / STEP + 1e-9)
+        room = min((1.0 - first) / part for first, part in zip(self.foot, self.direction, strict=True) if part > 0.0)
+        return int(room * sum(self.direction) / STEP + 1e-9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +84,43 @@ class Reach:
     settled_s: float | None
 
 
+def draw_lines(measure: Measure, services: int, count: int, *, seed: int) -> tuple[Ray, ...]:
+    """Return so many lines of one kind, of so many services, without two of the same kind of service."""
+    return draw_grid(services, count, seed=seed) if measure == "grid" else draw_rays(services, count, seed=seed)
+
+
 def draw_rays(services: int, count: int, *, seed: int) -> tuple[Ray, ...]:
-    """Return so many rays of so many services: mixes without repetition, directions from the grid 0.1, 0.2, … 1."""
+    """Return rays from 10 % each, with directions from the grid 0.1, 0.2, … 1."""
     random = np.random.default_rng((seed, services))
     rays = []
     for _ in range(count):
-        names = tuple(sorted(random.choice(sorted(APPLICATIONS), size=services, replace=False).tolist()))
+        names = _mix(services, random)
         parts = tuple(float(part) for part in random.integers(1, 11, size=services) / 10.0)
-        rays.append(Ray(names, parts, int(random.integers(2**31))))
+        rays.append(Ray(names, (LEAST_LOAD,) * services, parts, int(random.integers(2**31))))
     return tuple(rays)
 
 
+def draw_grid(services: int, count: int, *, seed: int) -> tuple[Ray, ...]:
+    """Return lines of the paper's grid whose feet the oracle carries: one service drawn at random rises from 10 %."""
+    random = np.random.default_rng((seed, services, 1))
+    lines: list[Ray] = []
+    while len(lines) < count:
+        names, rising = _mix(services, random), int(random.integers(services))
+        foot = [float(part) for part in random.integers(1, 11, size=services) / 10.0]
+        foot[rising] = LEAST_LOAD
+        direction = tuple(float(at == rising) for at in range(services))
+        line = Ray(names, tuple(foot), direction, int(random.integers(2**31)))
+        if oracle_split(residents_of(names), line.loads(0)) is not None:
+            lines.append(line)
+    return tuple(lines)
+
+
+def _mix(services: int, random: np.random.Generator) -> tuple[str, ...]:
+    return tuple(sorted(random.choice(sorted(APPLICATIONS), size=services, replace=False).tolist()))
+
+
 def reach(strategy: str, ray: Ray, *, sharing: SharingModel | None = None) -> Reach:
-    """Return how far a strategy comes along a ray: bisection over steps of 5 points."""
+    """Return how far a strategy comes along a line: bisection over steps of 5 points."""
     residents = residents_of(ray.names)
     low, high, settled = -1, ray.most_steps() + 1, None
     while high - low > 1:
@@ -97,9 +131,9 @@ def reach(strategy: str, ray: Ray, *, sharing: SharingModel | None = None) -> Re
         else:
             low, settled = middle, found
     if low < 0:
-        met = services_met(strategy, residents, ray.loads(0), seed=ray.seed, sharing=sharing)
-        return Reach(strategy, ray, 100.0 * LEAST_LOAD * met, None)
-    return Reach(strategy, ray, 100.0 * (LEAST_LOAD * len(ray.names) + STEP * low), settled)
+        met = load_met(strategy, residents, ray.loads(0), seed=ray.seed, sharing=sharing)
+        return Reach(strategy, ray, 100.0 * met, None)
+    return Reach(strategy, ray, ray.points(low), settled)
 
 
 def settled_at(
@@ -120,19 +154,20 @@ def settled_at(
     return holds(trace)
 
 
-def services_met(
+def load_met(
     strategy: str,
     residents: tuple[Resident, ...],
     loads: Mapping[ContainerName, float],
     *,
     seed: int,
     sharing: SharingModel | None = None,
-) -> int:
-    """Return how many services meet their targets in the second minute, however the others fare."""
+) -> float:
+    """Return the sum of the loads that meet their targets in the second minute, however the others fare."""
     if strategy == ORACLE:
-        return most_served(residents, loads)
+        return most_met(residents, loads)
     trace = run_loop(
         STRATEGIES[strategy](residents), residents, lambda time_s: loads,
         seconds=SETTLE_S + MEASURE_S, seed=seed, sharing=sharing,
     )  # fmt: skip
-    return sum(trace.kept_by_each(SETTLE_S))
+    kept = trace.kept_by_each(SETTLE_S)
+    return sum(loads[name] for name, met in zip(trace.names, kept, strict=True) if met)

@@ -13,16 +13,17 @@ from allocators.partitioning.static import Static
 from allocators.partitioning.step import Grant
 from lab.colocation.applications import APPLICATIONS, Application
 from lab.colocation.calibration import agreement_of
-from lab.colocation.closed_loop import holds, residents_of, run_loop
+from lab.colocation.closed_loop import Trace, holds, residents_of, run_loop
 from lab.colocation.experiments import cycles, fluctuating
+from lab.colocation.fitting import figure_1, figure_2, p99_of
 from lab.colocation.latency_law import P99, erlang_c, law_of
 from lab.colocation.node import SimulatedNode
 from lab.colocation.oracle import fewest_cores, oracle_split
-from lab.colocation.utilisation import draw_rays, reach
+from lab.colocation.utilisation import draw_grid, draw_rays, reach
 from mesh.topology import ContainerName
 
-FEASIBLE = {"memcached": 0.97, "xapian": 0.92, "nginx": 0.92, "moses": 0.93, "mongodb": 0.99, "sphinx": 0.91}
-TAILS = {"memcached": 0.17, "xapian": 0.07, "nginx": 0.22, "moses": 0.10, "mongodb": 0.01, "sphinx": 0.12}
+FEASIBLE = {"memcached": 0.99, "xapian": 0.95, "nginx": 0.98, "moses": 0.96, "mongodb": 0.99, "sphinx": 0.96}
+TAILS = {"memcached": 0.16, "xapian": 0.09, "nginx": 0.29, "moses": 0.15, "mongodb": 0.01, "sphinx": 0.19}
 
 
 @pytest.mark.parametrize("name", FEASIBLE)
@@ -33,6 +34,38 @@ def test_applications_agree_with_the_figures_that_they_were_fitted_to(name: str)
     assert agreement.cells == 807
     assert agreement.feasible >= FEASIBLE[name]
     assert agreement.tail_error <= TAILS[name]
+
+
+@pytest.mark.parametrize("name", [name for name in FEASIBLE if name != "mongodb"])
+def test_the_fit_uses_the_law_of_the_node(name: str) -> None:
+    """What the fit computes over arrays is what the comparison with the figures computes cell by cell."""
+    application = APPLICATIONS[name]
+    cells, met = figure_2(name)
+    right = ((p99_of(application, cells) <= application.target_ms).any(axis=1)) == (met > 0.0).any(axis=1)
+    points, p99_ms = figure_1(application)
+    error = np.sqrt((np.log(p99_of(application, points) / p99_ms) ** 2).mean())
+
+    assert right.mean() == pytest.approx(agreement_of(name).feasible, abs=0.002)
+    assert error == pytest.approx(agreement_of(name).tail_error, rel=1e-6)
+
+
+def test_lines_of_the_grid_begin_where_the_oracle_carries_them() -> None:
+    """All services but one stay at a load of the paper's grid; one rises from 10 %."""
+    for line in draw_grid(4, 3, seed=2):
+        foot = list(line.loads(0).values())
+        moved = [after - before for before, after in zip(foot, line.loads(2).values(), strict=True)]
+
+        assert oracle_split(residents_of(line.names), line.loads(0)) is not None
+        assert all(round(10.0 * load, 6) in range(1, 11) for load in foot)
+        assert sorted(round(step, 6) for step in moved) == [0.0, 0.0, 0.0, 0.1]
+
+
+def test_a_target_is_kept_by_the_p99_of_the_whole_minute() -> None:
+    """One tick of ten with 5 % late is 0.5 % of all requests: kept; with 20 %: not."""
+    trace = Trace((ContainerName("a"), ContainerName("b")), times_s=[0.5 * at for at in range(1, 11)])
+    trace.late = [(0.0, 0.0)] * 9 + [(0.05, 0.20)]
+
+    assert trace.kept_by_each(0.0) == (True, False)
 
 
 def test_the_law_of_one_exponential_server() -> None:
@@ -86,7 +119,9 @@ def test_a_backlog_grows_by_what_is_not_served_and_drains() -> None:
     node = SimulatedNode(residents, {ContainerName("xapian"): 0.5}, np.random.default_rng(1))
     node.grants = (Grant((ContainerName("xapian"),), (1, 20, 11)),)
     node.tick(0.5)
-    service_s = APPLICATIONS["xapian"].service_time_s(ways=20, ghz=2.3, pressure=0.0)
+    service_s = APPLICATIONS["xapian"].service_time_s(
+        ways=20, ghz=APPLICATIONS["xapian"].turbo_ghz, pressure=0.0, load=0.5
+    )
     grown = node.backlogs[ContainerName("xapian")]
     node.grants = (Grant((ContainerName("xapian"),), (14, 20, 11)),)
     for _ in range(10):
@@ -128,7 +163,7 @@ def test_ours_never_takes_a_transition_twice() -> None:
 
 @pytest.mark.slow
 def test_the_oracle_goes_at_least_as_far() -> None:
-    """No strategy carries more than the exhaustive oracle, but for a step that 95 of 100 ticks forgive."""
+    """No strategy carries more than the exhaustive oracle, but for a step that other ticks make up for."""
     ray = draw_rays(3, 1, seed=5)[0]
 
     assert reach("askew", ray).emu_points <= reach("oracle", ray).emu_points + 5.0
