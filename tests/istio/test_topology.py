@@ -45,7 +45,7 @@ def test_an_endpoint_is_a_container() -> None:
         ({"ready": True, "terminating": True}, False),
     ],
 )
-def test_readiness_is_as_istiods(conditions: dict[str, bool], taken: bool) -> None:
+def test_trap_7_readiness_is_as_istiods(conditions: dict[str, bool], taken: bool) -> None:
     """Unready and terminating endpoints are not there, also while they still serve."""
     found = seen(service(), pod("a"), endpoint_slice(endpoint("10.0.0.1", "a", **conditions)))
 

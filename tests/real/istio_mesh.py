@@ -147,14 +147,20 @@ class IstioMesh:
         self.istiod.push()
 
     async def add_sidecar(
-        self, pod: str, *, wait: bool = True, concurrency: int = 1, static_clusters: tuple[dict[str, Any], ...] = ()
+        self,
+        pod: str,
+        *,
+        wait: bool = True,
+        concurrency: int = 1,
+        static_clusters: tuple[dict[str, Any], ...] = (),
+        stat_prefixes: tuple[str, ...] = (),
     ) -> IstioSidecar:
         """Start a sidecar for a pod of the mesh file."""
         address = self.address(pod)
         port = self.istiod.port
         sidecar = IstioSidecar(pod, address, istiod_port=port, envoy=self._envoy, folder=self._folder)
         self.sidecars[pod] = sidecar
-        await sidecar.start(concurrency=concurrency, static_clusters=static_clusters)
+        await sidecar.start(concurrency=concurrency, static_clusters=static_clusters, stat_prefixes=stat_prefixes)
         if wait:
             await until(sidecar.is_live)
         return sidecar

@@ -27,9 +27,18 @@ class IstioSidecar:
         self._file, self._envoy, self._istiod_port = folder / f"{pod}.json", envoy, istiod_port
         self._process: asyncio.subprocess.Process | None = None
 
-    async def start(self, *, concurrency: int = 1, static_clusters: tuple[dict[str, Any], ...] = ()) -> None:
-        """Start Envoy; it need not become ready."""
+    async def start(
+        self,
+        *,
+        concurrency: int = 1,
+        static_clusters: tuple[dict[str, Any], ...] = (),
+        stat_prefixes: tuple[str, ...] = (),
+    ) -> None:
+        """Start Envoy; it need not become ready. ``stat_prefixes``: it keeps only those statistics, as Istio's do."""
         bootstrap = self._bootstrap()
+        if stat_prefixes:
+            patterns = [{"prefix": one} for one in stat_prefixes]
+            bootstrap["stats_config"] = {"stats_matcher": {"inclusion_list": {"patterns": patterns}}}
         bootstrap["static_resources"]["clusters"] += static_clusters
         self._file.write_text(json.dumps(bootstrap))
         arguments = ("--concurrency", str(concurrency), "--disable-hot-restart", "--log-level", "warning")

@@ -211,6 +211,20 @@ async def test_trap_9_all_steered_clusters_share_one_connection(mesh: IstioMesh)
     assert len({stream.peer for stream in streams}) == 1
 
 
+@pytest.mark.parametrize(("more", "shown"), [((), False), (("cluster.askew-xds",), True)])
+async def test_trap_11_statistics_of_the_way_to_us_are_kept_only_when_asked_for(
+    mesh: IstioMesh, more: tuple[str, ...], shown: bool
+) -> None:
+    """Istio's sidecars keep few statistics; the annotation ``statsInclusionPrefixes`` brings ours back."""
+    mesh.steer()
+    sidecar = await mesh.add_sidecar("load-1", stat_prefixes=("cluster.xds-grpc", "cluster_manager", "server", *more))
+    await steered(mesh)
+    found = await sidecar.stats(r"cluster\.(askew-xds|xds-grpc)\.upstream_cx_total")
+
+    assert ("cluster.askew-xds.upstream_cx_total" in found) == shown
+    assert found["cluster.xds-grpc.upstream_cx_total"] >= 1
+
+
 async def test_trap_delta_grpc_never_grpc(mesh: IstioMesh) -> None:
     """Envoy refuses state-of-the-world GRPC over a cluster that came by CDS; that is why it is DELTA_GRPC."""
 
