@@ -79,8 +79,8 @@ def clock() -> FakeClock:
 
 @pytest.fixture(scope="session")
 def envoy() -> Path:
-    """The Envoy that ``make setup`` puts beside the interpreter."""
-    binary = Path(sys.executable).parent / "envoy"
+    """The Envoy that ``make setup`` puts beside the interpreter, or the one that ASKEW_TEST_ENVOY names."""
+    binary = Path(os.environ.get("ASKEW_TEST_ENVOY") or Path(sys.executable).parent / "envoy")
     if shutil.which(binary) is None:
         pytest.skip(f"no Envoy at {binary} (run `make setup`)")
     return binary
