@@ -77,7 +77,7 @@ class BesideKubernetes:
             as_leader=election.as_leader,
             on_done=lambda applied: self._tell_services(source, teller, applied),
         )
-        source.on_seen = self.steering.note_change
+        source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
         async with asyncio.TaskGroup() as parts:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
@@ -106,14 +106,16 @@ class BesideKubernetes:
         assert self.steering is not None
         while True:
             self._changed.clear()
-            steering = asyncio.create_task(self.steering.run()) if election.is_leader else None
             self.steering.note_change()
-            try:
+            if not election.is_leader:
                 await self._changed.wait()
+                continue
+            steering = asyncio.create_task(self.steering.run(), name="steering-while-leading")
+            try:
+                await _either(self._changed, steering)
             finally:
-                if steering is not None:
-                    steering.cancel()
-                    await asyncio.wait((steering,))
+                steering.cancel()
+                await asyncio.wait((steering,))
 
 
 async def _wait_for(task: asyncio.Task[None]) -> None:
@@ -122,7 +124,7 @@ async def _wait_for(task: asyncio.Task[None]) -> None:
 
 
 async def _either(event: asyncio.Event, task: asyncio.Task[None]) -> None:
-    """Return when the event is set; raise what ends the task before."""
+    """Return when the event is set, or raise what ends the task before."""
     waiting = asyncio.create_task(event.wait())
     try:
         await asyncio.wait((waiting, task), return_when=asyncio.FIRST_COMPLETED)

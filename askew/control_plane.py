@@ -97,6 +97,7 @@ class ControlPlane:
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
+        self.on_plan: Callable[[], None] = lambda: None
         self.ready = False
         self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
@@ -213,6 +214,7 @@ class ControlPlane:
         self.last_good.before_change(before, topology, sent, self.store.tally)
         self.configs = ClientConfigs(topology, sent, predecessor=before, pinned=self.last_good.pinned)
         self.store.apply(self.snapshot_of, changed=self.last_good.changed, only=self._touched(before))
+        self.on_plan()
 
     def _touched(self, before: ClientConfigs) -> set[str] | None:
         """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh."""

@@ -33,14 +33,23 @@ class FollowerSide:
         Our name, unique among the replicas.
     leader:
         Returns ``HOST:PORT`` of another replica that leads; empty for nobody, or ourselves.
+    term:
+        Returns the term of the Lease as we see it ourselves.
     on_decided:
         Is told each tick of the leader, never one that is older than what it was told before.
     """
 
     def __init__(
-        self, replica: str, *, leader: Callable[[], str], dial: Dial, on_decided: Callable[[Decided], None]
+        self,
+        replica: str,
+        *,
+        leader: Callable[[], str],
+        term: Callable[[], int],
+        dial: Dial,
+        on_decided: Callable[[Decided], None],
     ) -> None:
-        self._replica, self._leader, self._dial, self._on_decided = replica, leader, dial, on_decided
+        self._replica, self._leader, self._term = replica, leader, term
+        self._dial, self._on_decided = dial, on_decided
         self._report: pb.Report | None = None
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
@@ -105,8 +114,10 @@ class FollowerSide:
 
     def _take(self, message: pb.State) -> None:
         decided = decided_of(message)
-        # Of an old leader that does not know yet that it is one, nothing is taken.
-        if decided.reign > self.reign:
+        # Of an old leader that does not know yet that it is one, nothing is taken. A Lease that was deleted and made
+        # anew counts from the beginning again: what we see in it ourselves is as good as a later term.
+        begins_anew = decided.reign.term == self._term() != self.reign.term
+        if decided.reign > self.reign or begins_anew:
             self.reign = decided.reign
             self._on_decided(decided)
 

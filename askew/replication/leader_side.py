@@ -73,15 +73,17 @@ class LeaderSide:
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Follow": follow})
 
-    def publish(self, state: pb.State) -> None:
-        """Send a tick to every follower; one that is slow gets the newest when it is ready."""
+    def publish(self, state: pb.State | None) -> None:
+        """Send a tick to every follower; one that is slow gets the newest when it is ready.
+
+        None where nobody followed when it was decided: who comes then waits for the next, and is told nothing old.
+        """
         self._state = state
         self._wake()
 
     def step_down(self) -> None:
         """End the followers' streams: somebody else leads, or nobody."""
-        self._state = None
-        self._wake()
+        self.publish(None)
 
     def heard(self) -> list[Telemetry]:
         """Return what followers have said; records once, samples until they are old."""

@@ -24,6 +24,7 @@ from askew.replication.wire import OPTIONS, Decided, Reign, state_message
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
+from xds_server.errors import BadSettingsError
 from xds_server.identity import peer_identity
 from xds_server.metrics import XdsMetrics
 from xds_server.settings import XdsSettings
@@ -69,7 +70,7 @@ class Replicas:
         self.port = settings.port
         self.leader_side = LeaderSide(lambda: self.leads, refusal=self._refusal, now_s=time.monotonic)
         self.follower_side = FollowerSide(
-            self.name, leader=self._leader_address, dial=self._dial, on_decided=on_decided
+            self.name, leader=self._leader_address, term=self._term, dial=self._dial, on_decided=on_decided
         )
 
     @property
@@ -93,8 +94,7 @@ class Replicas:
         self._election = election
 
     def leadership_changed(self, leads: bool) -> None:
-        """Act on a gain or a loss at once."""
-        self._sequence = 0
+        """Act on a gain or a loss at once. Ticks are counted on: who leads again in the same term is still newer."""
         if not leads:
             self.leader_side.step_down()
         self.follower_side.leader_changed()
@@ -113,11 +113,12 @@ class Replicas:
             return
         self._sequence += 1
         reign = Reign(self._election.term, self._sequence)
-        if self.leader_side.followers:
-            self.leader_side.publish(state_message(self.name, reign, plan=plan, picture=picture, memory=memory))
+        followed = bool(self.leader_side.followers)
+        message = state_message(self.name, reign, plan=plan, picture=picture, memory=memory) if followed else None
+        self.leader_side.publish(message)
 
     async def start(self) -> None:
-        """Listen. Raises CommandError where the port is not to be had, BadSettingsError for bad certificates."""
+        """Listen. Raises CommandError where the port is not to be had, or for certificates that cannot be used."""
         server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers([self.leader_side.handler()])
         host = self._xds.host
@@ -130,6 +131,8 @@ class Replicas:
                 self.port = server.add_secure_port(address, self._certificates.credentials())
         except RuntimeError as error:
             raise CommandError(f"replication.port: cannot listen on {address}", exit_code=1) from error
+        except BadSettingsError as error:
+            raise CommandError(str(error)) from error
         await server.start()
         self._server = server
 
@@ -158,6 +161,9 @@ class Replicas:
             "last_heard": {"term": side.reign.term, "sequence": side.reign.sequence},
             "error": side.error,
         }
+
+    def _term(self) -> int:
+        return -1 if self._election is None else self._election.term
 
     def _leader_address(self) -> str:
         if self._election is None or self._election.is_leader:

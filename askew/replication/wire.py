@@ -32,7 +32,7 @@ OPTIONS = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reign:
-    """Which tick of which leader: ``term`` is the lease's transitions, ``sequence`` counts its ticks."""
+    """Which tick of which leader: ``term`` is the lease's transitions, ``sequence`` counts the leader's ticks."""
 
     term: int = -1
     sequence: int = 0

@@ -147,6 +147,59 @@ async def test_a_new_leader_is_followed_and_an_old_one_is_not_believed(three: li
     assert c.told[-1].leader == "b"
 
 
+async def test_who_leads_again_in_the_same_term_is_heard(three: list[Member]) -> None:
+    """The API was away for longer than the lease is renewed without, and nobody else took it: the leader goes on."""
+    a, b, _ = three
+    elect(a, b, term=3)
+    await followed(a, 1)
+    for rate in (1.0, 2.0, 3.0):
+        publish(a, rate)
+    await until(lambda: b.told)
+    heard = b.told[-1].reign
+    a.election.is_leader = False
+    a.replicas.leadership_changed(False)
+    await followed(a, 0)
+    elect(a, b, term=3)
+    await followed(a, 1)
+    memory = publish(a, rate=4.0)
+    await until(lambda: b.told[-1].memory == memory)
+
+    assert b.told[-1].reign > heard
+
+
+async def test_a_lease_that_is_made_anew_begins_from_the_beginning(three: list[Member]) -> None:
+    """Somebody deleted the Lease: its transitions are 0 again. What we see in it ourselves is believed."""
+    a, b, _ = three
+    elect(a, b, term=5)
+    await followed(a, 1)
+    publish(a)
+    await until(lambda: b.told)
+    elect(a, b, term=0)
+    await followed(a, 1)
+    memory = publish(a, rate=2.0)
+    await until(lambda: b.told[-1].memory == memory)
+
+
+async def test_who_comes_late_is_told_nothing_old(three: list[Member]) -> None:
+    """While nobody followed the leader decided on: what it said to the last follower is not the plan any more."""
+    a, b, c = three
+    elect(a, b, term=1)
+    await followed(a, 1)
+    publish(a, rate=1.0)
+    await until(lambda: b.told)
+    b.election.is_leader, b.election.holder = False, ""
+    b.replicas.leadership_changed(False)
+    await followed(a, 0)
+    publish(a, rate=2.0)
+    c.election.holder, c.election.term = a.replicas.identity, 1
+    c.replicas.leadership_changed(False)
+    await followed(a, 1)
+    memory = publish(a, rate=3.0)
+    await until(lambda: c.told)
+
+    assert [one.memory for one in c.told] == [memory]
+
+
 async def test_who_leads_no_more_says_no_more(three: list[Member]) -> None:
     """A leader that steps down ends its followers' streams; what it publishes then goes nowhere."""
     a, b, _ = three
