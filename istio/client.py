@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -248,6 +249,8 @@ async def connect(settings: KubernetesSettings) -> KubernetesClient:
 
     Raises CannotConnectError where there is no configuration, or a bad one. Nothing is sent yet.
     """
+    # A missing file is told in one line, by our error.
+    logging.getLogger("kubernetes_asyncio.config.kube_config").setLevel(logging.ERROR)
     if settings.api_server:
         return KubernetesClient(Configuration(host=settings.api_server.rstrip("/")), settings)
     configuration = Configuration()

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-from istio.client import KubernetesClient, Object
-from istio.errors import IstioError, NoSuchObjectError
-from istio.kinds import EVENTS, SERVICES
+from istio.client import KubernetesClient
+from istio.errors import IstioError
+from istio.kinds import SERVICES
 from istio.objects import Service
 from istio.preflight import Finding
-from istio.standing import REVERTED, UNSUPPORTED, Standing, condition_body, event_of, standing_of, told_of
+from istio.service_events import service_event, tell
+from istio.standing import Standing, condition_body, event_of, standing_of, told_of
 from mesh.policy import PREFIX
 from mesh.topology import ServiceName, Topology
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-COMPONENT = "askew"
 
 
 class Leadership(Protocol):
@@ -92,44 +91,9 @@ class ServiceTeller:
 
     async def tell(self, service: Service, what: Standing) -> None:
         """Write an Event of a Service; one that says the same is counted up, as ``kubectl`` shows it (``x3``)."""
-        name = _event_name(service, what)
-        try:
-            body = await self._client.merge_patch(
-                EVENTS, name, {"lastTimestamp": self._time()}, namespace=service.namespace
-            )
-            count = {"count": int(body.get("count") or 1) + 1}
-            await self._client.merge_patch(EVENTS, name, count, namespace=service.namespace)
-        except NoSuchObjectError:
-            await self._client.create(EVENTS, self._event(service, what, name), namespace=service.namespace)
-
-    def _event(self, service: Service, what: Standing, name: str) -> Object:
-        time = self._time()
-        return {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": name, "namespace": service.namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Service",
-                "namespace": service.namespace,
-                "name": service.name,
-                "uid": service.uid,
-            },
-            "type": "Warning" if what.reason in (UNSUPPORTED, REVERTED) else "Normal",
-            "reason": what.reason,
-            "message": what.message,
-            "source": {"component": COMPONENT},
-            "reportingComponent": COMPONENT,
-            "firstTimestamp": time,
-            "lastTimestamp": time,
-            "count": 1,
-        }
+        name = ServiceName(f"{service.name}.{service.namespace}")
+        now_s = self._wall_time().timestamp()
+        await tell(self._client, service_event(name, what.reason, what.message, now_s=now_s, uid=service.uid))
 
     def _time(self) -> str:
         return self._wall_time().strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _event_name(service: Service, what: Standing) -> str:
-    """Return a name that is the same for the same news of the same object, whichever replica tells it."""
-    said = "\n".join((service.uid, what.reason, what.message)).encode()
-    return f"{service.name}.askew-{hashlib.sha256(said).hexdigest()[:16]}"

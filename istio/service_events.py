@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from istio.errors import ExistsAlreadyError
 from istio.kinds import EVENTS, Kind
 from mesh.topology import ServiceName
 
-Reason = Literal["AskewApplied", "AskewUnsupported", "AskewReverted"]
+COMPONENT = "askew"
 KubeObject = dict[str, Any]
 LONGEST_MESSAGE = 1024  # what the API takes
 
@@ -23,20 +23,27 @@ class EventStore(Protocol):
     async def merge_patch(self, kind: Kind, name: str, patch: KubeObject, *, namespace: str = "") -> KubeObject: ...
 
 
-def service_event(service: ServiceName, reason: Reason, message: str, *, now_s: float) -> KubeObject:
-    """Return an Event about a Service. One that says the same has the same name: it is counted, not repeated."""
+def service_event(service: ServiceName, reason: str, message: str, *, now_s: float, uid: str = "") -> KubeObject:
+    """Return an Event about a Service. What says the same of the same object has the same name, whoever tells it."""
     name, _, namespace = service.rpartition(".")
     time = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    digest = hashlib.blake2b(f"{reason}\0{message}".encode(), digest_size=6).hexdigest()
+    digest = hashlib.blake2b(f"{uid}\0{reason}\0{message}".encode(), digest_size=6).hexdigest()
     return {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {"name": f"{name}.askew-{digest}", "namespace": namespace},
-        "involvedObject": {"apiVersion": "v1", "kind": "Service", "name": name, "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "name": name,
+            "namespace": namespace,
+            **({"uid": uid} if uid else {}),
+        },
         "reason": reason,
         "message": message[:LONGEST_MESSAGE],
         "type": "Normal" if reason == "AskewApplied" else "Warning",
-        "source": {"component": "askew"},
+        "source": {"component": COMPONENT},
+        "reportingComponent": COMPONENT,
         "firstTimestamp": time,
         "lastTimestamp": time,
         "count": 1,
