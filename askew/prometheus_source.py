@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import aiohttp
 
-from askew.errors import CommandError
 from askew.settings import PrometheusSourceSettings
 from estimators.expected_service import CALM, Tables, learn_points
 from estimators.latency import LatencyWindow, figure_of
@@ -40,11 +39,6 @@ class PrometheusSource:
         Takes what was found in the past, once.
     on_error:
         Called each time that it could not be asked.
-
-    Raises
-    ------
-    CommandError
-        for settings that say what to ask and not whom.
     """
 
     def __init__(
@@ -57,8 +51,6 @@ class PrometheusSource:
         is_active: Callable[[], bool] = lambda: True,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
-        if not settings.url and (settings.interval_s or settings.backfill_h):
-            raise CommandError("prometheus.url: found nothing, allowed: a URL where interval_s or backfill_h are set")
         self._settings, self._collector = settings, collector
         self._topology, self._learn, self._is_active, self._on_error = topology, learn, is_active, on_error
         self._said = ""

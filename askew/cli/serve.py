@@ -16,13 +16,10 @@ from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
-from askew.replication.settings import check as check_replication
 from askew.settings import ServeSettings, compose
-from istio import integration
+from askew.settings_check import check
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
-from xds_server.errors import BadSettingsError
-from xds_server.settings import check
 
 if TYPE_CHECKING:
     from askew.beside_kubernetes import BesideKubernetes
@@ -66,12 +63,7 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, xds=replace(settings.xds, host=args.xds[0], port=args.xds[1]))
     if args.http is not None:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
-    try:
-        check(settings.xds)
-        integration.check(settings.istio)
-        check_replication(settings.replication)
-    except (BadSettingsError, BadInputError) as error:
-        raise CommandError(one_line(str(error))) from error
+    check(settings)
     return settings
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.prometheus_source import PrometheusSource, points_of, with_past
 from askew.settings import PrometheusSourceSettings, ServeSettings
+from askew.settings_check import check
 from estimators.expected_service import CALM, learn_points
 from estimators.performance_table import HistoryPoint
 from istio.prometheus import Prometheus, PrometheusSettings
@@ -165,7 +165,7 @@ def test_something_to_ask_needs_somebody_to_ask() -> None:
     """An interval without a URL is refused in one line."""
     for settings in (PrometheusSourceSettings(interval_s=15.0), PrometheusSourceSettings(backfill_h=1.0)):
         with pytest.raises(CommandError, match=r"prometheus\.url: found nothing, allowed: "):
-            ControlPlane("mesh.yaml", replace(ServeSettings(), prometheus=settings))
+            check(replace(ServeSettings(), prometheus=settings))
 
 
 def test_too_few_requests_teach_nothing() -> None:

@@ -23,6 +23,7 @@ from xds_server.ingest.collector import Collector, PageFailure
 from xds_server.ingest.errors import SidecarUnavailableError, UnreadableStatsError
 from xds_server.ingest.names import reporter_of, service_port_of
 from xds_server.ingest.scrape import ScrapeSettings, fetch_page
+from xds_server.ingest.settings import IngestSettings
 from xds_server.ingest.stats_page import QUERY, StatsPage, parse_stats_page
 
 log = logging.getLogger(__name__)
@@ -52,10 +53,7 @@ class SidecarPages:
         self, collector: Collector, asked: Callable[[], Sequence[Container]], *, url_of: Address | None = None
     ) -> None:
         settings = collector.settings
-        if settings.scrape not in WHOM:
-            raise BadSettingsError(f"ingest.scrape: found {settings.scrape!a}, allowed: {', '.join(WHOM)}")
-        if not (settings.scrape_interval_s > 0.0 and settings.scrape_at_once > 0):
-            raise BadSettingsError("ingest.scrape_interval_s, ingest.scrape_at_once: found 0, allowed: above 0")
+        check(settings)
         self._collector, self._asked, self._url_of = collector, asked, url_of or page_url
         self._limits = ScrapeSettings(deadline_s=settings.scrape_deadline_s)
         self.failures: dict[str, PageFailure] = collector.page_failures
@@ -111,6 +109,14 @@ class SidecarPages:
         if before is None:
             log.warning("the statistics of %s cannot be read: %s", container.name, why)
         self.failures[container.name] = PageFailure(1 if before is None else before.times + 1, why)
+
+
+def check(settings: IngestSettings) -> None:
+    """Raise BadSettingsError, one line, for an unknown ``ingest.scrape``, or no interval."""
+    if settings.scrape not in WHOM:
+        raise BadSettingsError(f"ingest.scrape: found {settings.scrape!a}, allowed: {', '.join(WHOM)}")
+    if not (settings.scrape_interval_s > 0.0 and settings.scrape_at_once > 0):
+        raise BadSettingsError("ingest.scrape_interval_s, ingest.scrape_at_once: found 0, allowed: above 0")
 
 
 def page_url(container: Container) -> str:

@@ -1,0 +1,45 @@
+"""What settings may not be, beyond their kind: said before anything starts, so that ``--check`` knows it too."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from askew.errors import CommandError
+from askew.replication.settings import check as check_replication
+from askew.settings import LoopSettings, PrometheusSourceSettings, ServeSettings
+from istio import integration
+from mesh.errors import BadInputError, one_line
+from xds_server.errors import BadSettingsError
+from xds_server.ingest.sidecar_pages import check as check_pages
+from xds_server.settings import check as check_xds
+
+
+def check(settings: ServeSettings) -> None:
+    """Raise CommandError, one line, for the first setting that cannot work."""
+    try:
+        check_xds(settings.xds)
+        check_pages(settings.ingest)
+        integration.check(settings.istio)
+        check_replication(settings.replication)
+        _check_loop(settings.loop)
+        _check_prometheus(settings.prometheus)
+    except (BadSettingsError, BadInputError) as error:
+        raise CommandError(one_line(str(error))) from error
+
+
+def _check_loop(loop: LoopSettings) -> None:
+    if not loop.tick_s > 0.0:
+        raise BadInputError("loop.tick_s", loop.tick_s, "a number > 0")
+
+
+def _check_prometheus(prometheus: PrometheusSourceSettings) -> None:
+    wanted = prometheus.interval_s or prometheus.backfill_h
+    if not prometheus.url and wanted:
+        raise CommandError("prometheus.url: found nothing, allowed: a URL where interval_s or backfill_h are set")
+    try:
+        parts = urlsplit(prometheus.url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_usable = False
+    if prometheus.url and not is_usable:
+        raise BadInputError("prometheus.url", prometheus.url, "http://HOST[:PORT][/PREFIX], or https")
