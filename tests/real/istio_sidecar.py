@@ -25,6 +25,7 @@ class IstioSidecar:
         self.admin_port = free_port()
         self.log = folder / f"{pod}.log"
         self._file, self._envoy, self._istiod_port = folder / f"{pod}.json", envoy, istiod_port
+        self.metadata: dict[str, Any] = {"NAME": pod, "NAMESPACE": "default", "SERVICE_ACCOUNT": "default"}
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(
@@ -96,7 +97,7 @@ class IstioSidecar:
             "node": {
                 "id": self.node_id,
                 "cluster": f"{self.pod.rsplit('-', 1)[0]}.default",
-                "metadata": {"NAME": self.pod, "NAMESPACE": "default", "SERVICE_ACCOUNT": "default"},
+                "metadata": self.metadata,
             },
             "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": self.admin_port}}},
             "dynamic_resources": {"ads_config": api, "cds_config": ads, "lds_config": ads},

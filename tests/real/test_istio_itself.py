@@ -1,0 +1,83 @@
+"""Askew beside Istio's own istiod: what istiod makes of our EnvoyFilters is what real sidecars take and obey.
+
+Runs where KUBEBUILDER_ASSETS names a folder with etcd, kube-apiserver, kube-controller-manager and pilot-discovery, in
+a network namespace that owns the pods' addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from istio.integration import Integration
+from tests.real.istio_itself import IstioItself, no_pod_network
+from tests.real.kubernetes_itself import missing
+from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters
+from tests.real.sidecar_mesh import failures, until
+
+LACKS = missing("etcd", "kube-apiserver", *CONTROLLERS, "pilot-discovery") or no_pod_network()
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.skipif(bool(LACKS), reason=LACKS)]
+
+
+@pytest.fixture
+async def mesh(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioItself]:
+    """Three servers and two clients with sidecars on two nodes; istiod and the manifests are there, Askew is not."""
+    async with IstioItself(tmp_path, envoy) as running:
+        await fill(running)
+        await until(lambda: all_run(running))
+        await running.start_istiod()
+        await running.start_workloads()
+        yield running
+
+
+@asynccontextmanager
+async def traffic(mesh: IstioItself) -> AsyncIterator[None]:
+    """Let both clients send all the time; no request may fail."""
+    done = asyncio.Event()
+    sending = asyncio.create_task(mesh.send_until(done))
+    try:
+        yield
+    finally:
+        done.set()
+        answers = await sending
+    assert failures(answers) == []
+    assert sum(answers.values()) > 100
+
+
+async def some_more(mesh: IstioItself, count: int = 100) -> None:
+    """Wait until this many requests more have been answered."""
+    wanted = mesh.sent + count
+    await until(lambda: mesh.sent >= wanted)
+
+
+async def local(mesh: IstioItself) -> bool:
+    """Whether each client has endpoints of its own node only."""
+    return all(list(found) == [mesh.node[client]] for client, found in (await mesh.weights()).items())
+
+
+async def istios(mesh: IstioItself) -> bool:
+    """Whether each client has all three endpoints, with weight one each, as istiod sends them."""
+    return all(sum(found.values()) == 3 and len(found) == 2 for found in (await mesh.weights()).values())
+
+
+@pytest.mark.parametrize("mode", ["dynamicCluster"])
+async def test_annotate_and_istios_own_sidecars_obey_and_back(mesh: IstioItself, mode: str) -> None:
+    """Through istiod's own merge of our filters; no request fails, and no proxy refuses anything."""
+    async with askew(mesh, Integration(host="127.0.0.1", transport="plaintext", mode=mode)):
+        await until(lambda: istios(mesh))
+        async with traffic(mesh):
+            await some_more(mesh)
+            await annotate(mesh, LOCAL_FIRST)
+            obeyed_s = await until(lambda: local(mesh))
+            await some_more(mesh)
+            await annotate(mesh, OFF)
+            back_s = await until(lambda: istios(mesh))
+            await some_more(mesh)
+        print(f"obeyed after {obeyed_s:.2f} s, back after {back_s:.2f} s")
+        assert await filters(mesh) == []
+        for sidecar in mesh.sidecars.values():
+            assert await sidecar.stats("update_rejected") == {}

@@ -1,0 +1,120 @@
+"""Askew against Kubernetes' own API server, controllers and RBAC: the manifests as they are, and no right beyond them.
+
+Runs where KUBEBUILDER_ASSETS names a folder with etcd, kube-apiserver and kube-controller-manager.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from askew.beside_kubernetes import BesideKubernetes
+from istio.errors import NotPermittedError
+from istio.integration import Integration
+from istio.kinds import PODS
+from istio.watchdog import Watchdog, WatchdogSettings
+from tests.real.kubernetes_itself import KubernetesItself, missing
+from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters, manifests
+from tests.real.sidecar_mesh import until
+
+LACKS = missing("etcd", "kube-apiserver", *CONTROLLERS)
+SERVICE = "/api/v1/namespaces/default/services/reviews"
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.skipif(bool(LACKS), reason=LACKS)]
+
+
+@pytest.fixture
+async def cluster(tmp_path: Path) -> AsyncIterator[KubernetesItself]:
+    """Two nodes, Istio's kinds, the manifests beside Istio, a Service of three pods and two pods that call it."""
+    async with KubernetesItself(tmp_path, controllers=CONTROLLERS) as running:
+        await fill(running)
+        await until(lambda: all_run(running))
+        yield running
+
+
+@pytest.mark.parametrize("overlay", ["istio", "plain-envoy", "enforcer"])
+async def test_the_api_server_takes_the_manifests_strictly(tmp_path: Path, overlay: str) -> None:
+    """No unknown field and no refused value."""
+    async with KubernetesItself(tmp_path) as running:
+        await running.install_istio()
+        await running.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "askew-system"}})
+        await running.apply(*manifests(overlay), strict=True)
+
+
+async def test_annotate_and_back_with_the_rights_of_the_manifests(cluster: KubernetesItself) -> None:
+    """The filters come and go, Events and the condition say so, nothing is forbidden, the endpoints are the slices'."""
+    async with askew(cluster) as replica:
+        assert replica.plane is not None
+        assert endpoints(replica) == await addresses(cluster, "reviews")
+        await annotate(cluster, LOCAL_FIRST)
+        await until(lambda: applied(cluster))
+        assert await reasons(cluster) == ["AskewApplied"]
+        [condition] = (await cluster.ask("GET", SERVICE))["status"]["conditions"]
+        assert (condition["type"], condition["status"]) == ("askew.mesh/steered", "True")
+        assert replica.plane.source.status.error == ""
+        await annotate(cluster, OFF)
+        await until(lambda: gone(cluster))
+        assert sorted(await reasons(cluster)) == ["AskewApplied", "AskewReverted"]
+
+
+async def test_an_api_server_that_dies_leaves_all_as_it_is_and_is_heard_again(cluster: KubernetesItself) -> None:
+    """The filters stay, the lease is taken again, and what is annotated afterwards counts."""
+    async with askew(cluster) as replica:
+        plane = replica.plane
+        assert plane is not None
+        await annotate(cluster, LOCAL_FIRST)
+        await until(lambda: applied(cluster))
+        await cluster.kill("kube-apiserver")
+        await until(lambda: plane.source.status.error != "")
+        assert len(endpoints(replica)) == 3
+        await cluster.start_again("kube-apiserver")
+        assert await filters(cluster) == ["askew-xds-cluster", "askew.default.reviews"]
+        await annotate(cluster, OFF)
+        await until(lambda: gone(cluster), deadline_s=60)
+
+
+async def test_the_watchdog_takes_the_filters_back_with_its_own_rights(cluster: KubernetesItself) -> None:
+    """No pod of the control plane is ready, so they go; and it may do no more than that."""
+    to = Integration(host="127.0.0.1")
+    async with askew(cluster, to):
+        await annotate(cluster, LOCAL_FIRST)
+        await until(lambda: applied(cluster))
+    token = await cluster.token("askew-watchdog", namespace="askew-system")
+    async with await cluster.client(token, name="watchdog") as client:
+        watching = asyncio.create_task(Watchdog(client, to, WatchdogSettings(limit_s=0.2, poll_s=0.05)).run())
+        try:
+            await until(lambda: gone(cluster))
+        finally:
+            watching.cancel()
+            await asyncio.wait((watching,))
+        with pytest.raises(NotPermittedError):
+            await client.list(PODS)
+
+
+async def reasons(cluster: KubernetesItself) -> list[str]:
+    """Return the reasons of our Events."""
+    found = (await cluster.ask("GET", "/api/v1/namespaces/default/events"))["items"]
+    return [one["reason"] for one in found if one["reason"].startswith("Askew")]
+
+
+async def addresses(cluster: KubernetesItself, app: str) -> list[str]:
+    """Return the addresses of an app's pods."""
+    pods = (await cluster.ask("GET", f"/api/v1/namespaces/default/pods?labelSelector=app%3D{app}"))["items"]
+    return sorted(one["status"]["podIP"] for one in pods)
+
+
+def endpoints(replica: BesideKubernetes) -> list[str]:
+    """Return the addresses of the Service's endpoints as planned from."""
+    assert replica.plane is not None
+    [service] = [one for one in replica.plane.topology.services if one.name == "reviews.default"]
+    return sorted(one.address for one in service.containers)
+
+
+async def applied(cluster: KubernetesItself) -> bool:
+    return await filters(cluster) == ["askew-xds-cluster", "askew.default.reviews"] and bool(await reasons(cluster))
+
+
+async def gone(cluster: KubernetesItself) -> bool:
+    return await filters(cluster) == [] and "AskewReverted" in await reasons(cluster)
