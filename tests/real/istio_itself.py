@@ -16,6 +16,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.fakes.authority import Authority
+from tests.fakes.istiod import Istiod
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.kubernetes_itself import POD_NETWORK, KubernetesItself, Object
 from tests.real.outside_process import free_ports, until
@@ -56,13 +58,22 @@ class IstioItself(KubernetesItself):
         super().__init__(folder, controllers=("kube-controller-manager",))
         self._envoy = envoy
         self.istiod_port = 0
+        self.agent = Istiod()  # only its SDS: what Istio's agent does in each pod
         self.sidecars: dict[str, IstioSidecar] = {}
         self.address: dict[str, str] = {}
         self.node: dict[str, str] = {}
         self.sent = 0
+        self.mesh_ca: Authority
 
     async def start_istiod(self) -> None:
-        """Start istiod; it is ready when it has read the cluster."""
+        """Start istiod; it is ready when it has read the cluster. Its proxies' certificates come from an agent."""
+        authority = Authority(self.folder, "mesh-ca")
+        issued = authority.issue("workload", "URI:spiffe://cluster.local/ns/default/sa/default")
+        self.agent.workload_certificate = (issued.certificate, issued.key)
+        self.agent.root_certificate = authority.certificate
+        self.mesh_ca = authority
+        await self.agent.start()
+        self._stack.push_async_callback(self.agent.stop)
         self.istiod_port, http, monitoring = free_ports(3)
         mesh = self.folder / "mesh.yaml"
         mesh.write_text("enablePrometheusMerge: false\n")
@@ -137,8 +148,9 @@ class IstioItself(KubernetesItself):
         await self.apply(_sidecar_resource(name, self.address[name]))
         await self.patch(f"/api/v1/namespaces/default/pods/{name}", {"metadata": {"labels": {"pod": name}}})
         sidecar = IstioSidecar(
-            name, self.address[name], istiod_port=self.istiod_port, envoy=self._envoy, folder=self.folder
-        )
+            name, self.address[name], istiod_port=self.istiod_port, agent_port=self.agent.port,
+            envoy=self._envoy, folder=self.folder,
+        )  # fmt: skip
         labels = pod["metadata"]["labels"] | {"pod": name}
         sidecar.metadata |= {"LABELS": labels, "CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.31.0"}
         self.sidecars[name] = sidecar

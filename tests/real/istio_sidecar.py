@@ -19,13 +19,16 @@ HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 class IstioSidecar:
     """``await start()``; ``await stop()`` ends the process."""
 
-    def __init__(self, pod: str, address: str, *, istiod_port: int, envoy: Path, folder: Path) -> None:
+    def __init__(
+        self, pod: str, address: str, *, istiod_port: int, envoy: Path, folder: Path, agent_port: int = 0
+    ) -> None:
         self.pod, self.address = pod, address
         self.node_id = f"sidecar~{address}~{pod}.default~default.svc.cluster.local"
         self.admin_port = free_port()
         self.log = folder / f"{pod}.log"
         self._file, self._envoy, self._istiod_port = folder / f"{pod}.json", envoy, istiod_port
         self.metadata: dict[str, Any] = {"NAME": pod, "NAMESPACE": "default", "SERVICE_ACCOUNT": "default"}
+        self._agent_port = agent_port or istiod_port
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(
@@ -91,8 +94,8 @@ class IstioSidecar:
             "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
         }
         ads = {"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"}
-        # Istio's agent serves both on Unix sockets; here the stand-in of istiod does.
-        clusters = [_grpc_cluster("xds-grpc", self._istiod_port), _grpc_cluster("sds-grpc", self._istiod_port)]
+        # Istio's agent serves both on Unix sockets; here the stand-in of istiod does, or istiod itself the first.
+        clusters = [_grpc_cluster("xds-grpc", self._istiod_port), _grpc_cluster("sds-grpc", self._agent_port)]
         return {
             "node": {
                 "id": self.node_id,

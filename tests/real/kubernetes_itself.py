@@ -56,7 +56,7 @@ class KubernetesItself:
         self._stack = AsyncExitStack()
         self._pods_run: set[str] = set()
         self._processes: dict[str, asyncio.subprocess.Process] = {}
-        self._arguments: dict[str, tuple[str, ...]] = {}
+        self._started: dict[str, tuple[tuple[str, ...], Mapping[str, str] | None]] = {}
         self.url = ""
         self.http: aiohttp.ClientSession
 
@@ -218,12 +218,13 @@ class KubernetesItself:
 
     async def start_again(self, program: str) -> None:
         """Run a program again that was killed, with what it had; an API server is waited for."""
-        await self._run(program, *self._arguments[program])
+        arguments, environment = self._started[program]
+        await self._run(program, *arguments, environment=environment)
         if program == "kube-apiserver":
             await until(lambda: self._answers("/readyz"), deadline_s=60)
 
     async def _run(self, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
-        self._arguments[program] = arguments
+        self._started[program] = arguments, environment
         with (self.folder / f"{program}.log").open("ab") as log:
             self._processes[program] = await asyncio.create_subprocess_exec(
                 str(self._assets / program), *arguments,

@@ -1,10 +1,11 @@
-"""What tests with Kubernetes itself put into it: the manifests, two nodes, a Service of three pods, two clients."""
+"""What tests with Kubernetes itself put into it: the manifests, two nodes, a Service of four pods, two clients."""
 
 from __future__ import annotations
 
 import asyncio
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,6 +20,7 @@ from askew.replication.settings import ReplicationSettings
 from askew.settings import HttpSettings, LoopSettings, ServeSettings
 from istio.integration import Integration
 from istio.settings import KubernetesSettings
+from tests.fakes.authority import Issued
 from tests.real.kubernetes_itself import KubernetesItself
 from tests.real.outside_process import free_ports
 from tests.real.sidecar_mesh import until
@@ -49,7 +51,7 @@ async def fill(cluster: KubernetesItself) -> None:
         await cluster.add_node(node, zone=zone)
     spec = {"selector": {"app": "reviews"}, "ports": [{"name": "http", "port": 9080, "targetPort": "http"}]}
     await cluster.apply({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "reviews"}, "spec": spec})
-    await cluster.apply(deployment("reviews", replicas=3), deployment("load", replicas=2, sidecar=True))
+    await cluster.apply(deployment("reviews", replicas=4), deployment("load", replicas=2, sidecar=True))
 
 
 def deployment(name: str, *, replicas: int, sidecar: bool = False) -> dict[str, Any]:
@@ -64,18 +66,21 @@ def deployment(name: str, *, replicas: int, sidecar: bool = False) -> dict[str, 
 
 
 async def all_run(cluster: KubernetesItself) -> bool:
-    """Bind each app's pods to the two nodes in turn, run them, and say whether all five run."""
+    """Bind each app's pods to the two nodes in turn, run them, and say whether all six run."""
     namespace = "/api/v1/namespaces/default"
     pods = (await cluster.ask("GET", f"{namespace}/pods"))["items"]
-    for number, pod in enumerate(sorted(pods, key=lambda one: str(one["metadata"]["name"]))):
+    bound = Counter((pod["metadata"]["labels"]["app"], pod["spec"].get("nodeName")) for pod in pods)
+    for pod in pods:
         if not pod["spec"].get("nodeName"):
-            name = pod["metadata"]["name"]
-            target = {"apiVersion": "v1", "kind": "Node", "name": f"n{number % 2 + 1}"}
+            name, app = pod["metadata"]["name"], pod["metadata"]["labels"]["app"]
+            node = min("n1", "n2", key=lambda one: bound[app, one])
+            bound[app, node] += 1
+            target = {"apiVersion": "v1", "kind": "Node", "name": node}
             binding = {"apiVersion": "v1", "kind": "Binding", "metadata": {"name": name}, "target": target}
             await cluster.ask("POST", f"{namespace}/pods/{name}/binding", binding)
     await cluster.run_pods()
     pods = (await cluster.ask("GET", f"{namespace}/pods"))["items"]
-    return sum(pod["status"].get("phase") == "Running" for pod in pods) == 5
+    return sum(pod["status"].get("phase") == "Running" for pod in pods) == 6
 
 
 async def annotate(cluster: KubernetesItself, annotations: dict[str, str] | dict[str, None]) -> None:
@@ -89,14 +94,17 @@ async def filters(cluster: KubernetesItself) -> list[str]:
 
 
 @asynccontextmanager
-async def askew(cluster: KubernetesItself, to: Integration | None = None) -> AsyncIterator[BesideKubernetes]:
+async def askew(
+    cluster: KubernetesItself, to: Integration | None = None, *, certificate: Issued | None = None, ca: str = ""
+) -> AsyncIterator[BesideKubernetes]:
     """Run a replica with the rights of its own service account; ``to`` is the way to it, its port left open."""
+    files = (str(certificate.certificate), str(certificate.key)) if certificate else ("", "")
     [port] = free_ports(1)
     token = await cluster.token("askew", namespace="askew-system")
     config = str(cluster.kubeconfig(token, name="askew"))
     replica = BesideKubernetes(
         ServeSettings(
-            xds=XdsSettings(port=port, drain_s=0.2),
+            xds=XdsSettings(port=port, drain_s=0.2, certificate_file=files[0], key_file=files[1], client_ca_file=ca),
             http=HttpSettings(port=0),
             loop=LoopSettings(tick_s=0.5),
             kubernetes=KubernetesSettings(kubeconfig=config, backoff_s=0.1, longest_backoff_s=0.5),

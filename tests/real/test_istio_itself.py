@@ -15,6 +15,7 @@ import pytest
 
 from istio.integration import Integration
 from tests.real.istio_itself import IstioItself, no_pod_network
+from tests.real.istio_sidecar import IstioSidecar
 from tests.real.kubernetes_itself import missing
 from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters
 from tests.real.sidecar_mesh import failures, until
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.skipif(boo
 
 @pytest.fixture
 async def mesh(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioItself]:
-    """Three servers and two clients with sidecars on two nodes; istiod and the manifests are there, Askew is not."""
+    """Four servers and two clients with sidecars on two nodes; istiod and the manifests are there, Askew is not."""
     async with IstioItself(tmp_path, envoy) as running:
         await fill(running)
         await until(lambda: all_run(running))
@@ -60,14 +61,20 @@ async def local(mesh: IstioItself) -> bool:
 
 
 async def istios(mesh: IstioItself) -> bool:
-    """Whether each client has all three endpoints, with weight one each, as istiod sends them."""
-    return all(sum(found.values()) == 3 and len(found) == 2 for found in (await mesh.weights()).values())
+    """Whether each client has all four endpoints, with weight one each, as istiod sends them."""
+    return all(sum(found.values()) == 4 and len(found) == 2 for found in (await mesh.weights()).values())
 
 
-@pytest.mark.parametrize("mode", ["dynamicCluster"])
-async def test_annotate_and_istios_own_sidecars_obey_and_back(mesh: IstioItself, mode: str) -> None:
+WAYS = [("dynamicCluster", "plaintext"), ("dynamicCluster", "mtls"), ("googleGrpc", "plaintext")]
+
+
+@pytest.mark.parametrize(("mode", "transport"), WAYS)
+async def test_annotate_and_istios_own_sidecars_obey_and_back(mesh: IstioItself, mode: str, transport: str) -> None:
     """Through istiod's own merge of our filters; no request fails, and no proxy refuses anything."""
-    async with askew(mesh, Integration(host="127.0.0.1", transport="plaintext", mode=mode)):
+    to = Integration(host="127.0.0.1", transport=transport, mode=mode)
+    secured = mesh.mesh_ca.issue("askew", f"URI:{to.identity}") if transport == "mtls" else None
+    ca = str(mesh.mesh_ca.certificate) if secured else ""
+    async with askew(mesh, to, certificate=secured, ca=ca):
         await until(lambda: istios(mesh))
         async with traffic(mesh):
             await some_more(mesh)
@@ -77,7 +84,30 @@ async def test_annotate_and_istios_own_sidecars_obey_and_back(mesh: IstioItself,
             await annotate(mesh, OFF)
             back_s = await until(lambda: istios(mesh))
             await some_more(mesh)
-        print(f"obeyed after {obeyed_s:.2f} s, back after {back_s:.2f} s")
+        print(f"{mode}, {transport}: obeyed after {obeyed_s:.2f} s, back after {back_s:.2f} s")
         assert await filters(mesh) == []
-        for sidecar in mesh.sidecars.values():
-            assert await sidecar.stats("update_rejected") == {}
+        assert [await refused(one) for one in mesh.sidecars.values()] == [[], []]
+
+
+async def test_istiod_and_askew_may_each_restart(mesh: IstioItself) -> None:
+    """Sidecars keep what Askew gave them while either is away, and no request fails."""
+    to = Integration(host="127.0.0.1", transport="plaintext")
+    async with traffic(mesh):
+        async with askew(mesh, to):
+            await annotate(mesh, LOCAL_FIRST)
+            await until(lambda: local(mesh))
+            await mesh.kill("pilot-discovery")
+            await some_more(mesh)
+            await mesh.start_again("pilot-discovery")
+            await some_more(mesh)
+            assert await local(mesh)
+        await some_more(mesh)
+        assert await local(mesh)
+        async with askew(mesh, to):
+            await annotate(mesh, OFF)
+            await until(lambda: istios(mesh), deadline_s=60)
+
+
+async def refused(sidecar: IstioSidecar) -> list[str]:
+    """Return the names of what a proxy has refused."""
+    return [name for name, count in (await sidecar.stats("update_rejected")).items() if count]

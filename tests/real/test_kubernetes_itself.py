@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.skipif(boo
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[KubernetesItself]:
-    """Two nodes, Istio's kinds, the manifests beside Istio, a Service of three pods and two pods that call it."""
+    """Two nodes, Istio's kinds, the manifests beside Istio, a Service of four pods and two pods that call it."""
     async with KubernetesItself(tmp_path, controllers=CONTROLLERS) as running:
         await fill(running)
         await until(lambda: all_run(running))
@@ -68,7 +68,7 @@ async def test_an_api_server_that_dies_leaves_all_as_it_is_and_is_heard_again(cl
         await until(lambda: applied(cluster))
         await cluster.kill("kube-apiserver")
         await until(lambda: plane.source.status.error != "")
-        assert len(endpoints(replica)) == 3
+        assert len(endpoints(replica)) == 4
         await cluster.start_again("kube-apiserver")
         assert await filters(cluster) == ["askew-xds-cluster", "askew.default.reviews"]
         await annotate(cluster, OFF)
