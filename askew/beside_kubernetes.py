@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from askew.control_plane import ControlPlane
 from askew.guard import guarded
 from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
+from askew.node_agents import NodeAgents
 from askew.replication.replicas import Replicas
 from askew.settings import ServeSettings
+from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
 from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
+from istio.move_advice import MoveAdvisor
+from istio.node_containers import node_lists
+from istio.objects import Key, Pod
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.wanted import least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
+
+ADVISE_AGAIN_S = 10.0
 
 
 class BesideKubernetes:
@@ -79,11 +87,17 @@ class BesideKubernetes:
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
+        agents = plane.agents
+        agents.lists, agents.as_leader = lambda: node_lists(source.cluster), election.as_leader
+        source.on_objects = agents.note_change
+        advisor = MoveAdvisor(source.client, election)
         async with asyncio.TaskGroup() as parts:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
             parts.create_task(guarded("election", election.run()), name="election")
+            advising = advise_of_moves(agents, advisor, lambda: source.cluster.pods)
+            parts.create_task(guarded("move advice", advising), name="move-advice")
             on_ready()
 
     def _leadership_changed(self, *, leads: bool) -> None:
@@ -93,6 +107,7 @@ class BesideKubernetes:
         self._changed.set()
         if leads:
             self.plane.lead()
+        self.plane.agents.note_change()
 
     async def _tell_services(
         self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
@@ -118,6 +133,16 @@ class BesideKubernetes:
                 await asyncio.wait((steering,))
 
 
+async def advise_of_moves(agents: NodeAgents, advisor: MoveAdvisor, pods: Callable[[], Mapping[Key, Pod]]) -> None:
+    """Tell of the agents' wishes in the cluster, until cancelled; what could not be told is told later."""
+    while True:
+        agents.wished.clear()
+        open_wishes = await advisor.step(agents.wishes(), pods())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ADVISE_AGAIN_S if open_wishes else None):
+                await agents.wished.wait()
+
+
 async def _wait_for(task: asyncio.Task[None]) -> None:
     """Wait for a task without taking it along when cancelled."""
     await asyncio.shield(task)
@@ -136,10 +161,12 @@ async def _either(event: asyncio.Event, task: asyncio.Task[None]) -> None:
 
 def topology_settings(settings: ServeSettings) -> TopologySettings:
     """Return how a cluster's objects are read."""
+    label, _, value = settings.nodes.agent_label.partition("=")
     return TopologySettings(
         cluster_domain=settings.istio.cluster_domain,
         root_namespace=settings.istio.root_namespace,
         cluster_id=settings.kubernetes.cluster_id,
+        agents=AgentPods(settings.watchdog.namespace, label, value, settings.nodes.agent_port),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex, ejecting_clusters, host_of, subset_labels
 from istio.endpoints import Ready, ready_endpoints
@@ -31,6 +32,7 @@ class TopologySettings:
     root_namespace: str = "istio-system"
     cluster_id: str = "Kubernetes"
     """Istio's own name of this cluster, for telemetry."""
+    agents: AgentPods = field(default_factory=AgentPods)
 
 
 @dataclass(frozen=True, slots=True)
