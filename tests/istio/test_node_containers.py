@@ -128,7 +128,9 @@ def test_wrong_annotations_are_told_and_tell_nothing() -> None:
 
     assert found.of[NodeName("n1")][0].slo == P95
     (line,) = found.wrong
-    assert line.startswith("pod web-0.default: annotations[askew.mesh/best-effort]: found 'maybe', allowed: true | false")
+    assert line.startswith(
+        "pod web-0.default: annotations[askew.mesh/best-effort]: found 'maybe', allowed: true | false"
+    )
 
 
 def test_of_several_services_with_objectives_the_home_service_counts() -> None:
