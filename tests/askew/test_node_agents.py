@@ -35,6 +35,11 @@ class World:
     lists: dict[NodeName, tuple[NodeContainer, ...]] = field(default_factory=lambda: {N1: LISTED})
     leads: bool = True
     errors: int = 0
+    looks: int = 0
+
+    def seen(self) -> Topology:
+        self.looks += 1
+        return self.topology
 
     def failed(self) -> None:
         self.errors += 1
@@ -47,7 +52,7 @@ async def running(world: World) -> AsyncIterator[NodeAgents]:
     agents = NodeAgents(
         settings,
         AgentChannels(settings),
-        topology=lambda: world.topology,
+        topology=world.seen,
         is_active=lambda: world.leads,
         on_error=world.failed,
     )
@@ -107,7 +112,8 @@ async def test_what_has_not_changed_is_not_told_again(host: Path) -> None:
             for count in range(3):
                 world.lists = {N1: LISTED, NodeName("n2"): LISTED[:count]}
                 agents.note_change()
-                await asyncio.sleep(0.15)
+                looked = world.looks
+                await until(lambda looked=looked: world.looks > looked)  # type: ignore[misc]
             assert agents.counts == {"taken": 1, "refused": 0, "failed": 0}
 
 
@@ -148,18 +154,20 @@ async def test_a_newer_list_of_anothers_is_told_over(host: Path) -> None:
 async def test_who_does_not_lead_tells_nothing(host: Path) -> None:
     """No line at all; and where leadership ends while a list is on its way, the list is not sent."""
 
+    refused: list[object] = []
+
     async def refuse(write: object) -> None:
+        refused.append(write)
         raise NotLeaderError("lease")
 
     async with running_agent(host) as agent:
         world = World(of(agent), leads=False)
         async with running(world) as agents:
-            await asyncio.sleep(0.2)
+            await until(lambda: world.looks > 0)
             assert agents.lines == {}
             agents.as_leader, world.leads = refuse, True
             agents.note_change()
-            await until(lambda: bool(agents.lines))
-            await asyncio.sleep(0.3)
+            await until(lambda: len(refused) > 1)
             assert (names(agent), agents.counts["taken"], world.errors) == ([], 0, 0)
 
 
