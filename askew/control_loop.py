@@ -14,6 +14,7 @@ from estimators.endpoint_figures import endpoint_figures, source_interval_s
 from estimators.endpoint_loads import EndpointCounts, endpoint_loads
 from estimators.endpoint_windows import EndpointMemory, read_endpoint_windows
 from estimators.expected_service import Tables, learn_windows
+from estimators.known_calls import KnownCalls, as_called, learn_calls
 from estimators.live_links import live_links
 from estimators.load_reports import Requests, read_load_reports
 from estimators.node_interference import Nodes, interference_of, read_node_counters, windows_of
@@ -34,6 +35,7 @@ class Memory:
     requests: Requests = field(default_factory=dict)
     sidecars: Sidecars = field(default_factory=dict)
     endpoints: EndpointCounts = field(default_factory=dict)
+    calls: KnownCalls = field(default_factory=KnownCalls)
     rates: KnownRates = field(default_factory=KnownRates)
     windows: EndpointMemory = field(default_factory=EndpointMemory)
     crossing: CrossingMemory = field(default_factory=CrossingMemory)
@@ -49,10 +51,12 @@ def tick(
     containers, now_s = topology.container_by_name, telemetry.time_s
     requests, issued = read_load_reports(memory.requests, telemetry.loads, clients=containers, tick_s=tick_s)
     sidecars, served = read_sidecar_counters(memory.sidecars, telemetry.counters, containers=containers, tick_s=tick_s)
-    rates, known_rates = client_rates(topology, requests, memory.rates, now_s=now_s)
+    calls = learn_calls(memory.calls, topology, telemetry, requests=requests, sidecars=sidecars)
+    called = as_called(topology, calls)  # who is planned for; everybody else is answered all the same
+    rates, known_rates = client_rates(called, requests, memory.rates, now_s=now_s)
     links = live_links(topology, sidecars, requests, now_s=now_s)
     loads, endpoints = endpoint_loads(
-        topology,
+        called,
         memory.endpoints,
         sidecars=sidecars,
         requests=requests,
@@ -77,7 +81,7 @@ def tick(
         node_interference=windows_of(nodes),
     )
     targets = decide_mesh_targets(
-        topology,
+        called,
         picture,
         windows.windows,
         memory.targets,
@@ -85,12 +89,13 @@ def tick(
         now_s=now_s,
         interval_of=lambda name: source_interval_s(sidecars, topology.service_by_name[name].containers, tick_s=tick_s),
     )
-    plan, plan_memory = planner(topology, picture, memory.plan, chosen=targets.chosen)
+    plan, plan_memory = planner(called, picture, memory.plan, chosen=targets.chosen)
     survives = Memory(
         plan=plan_memory,
         requests=requests,
         sidecars=sidecars,
         endpoints=endpoints,
+        calls=calls,
         rates=known_rates,
         windows=windows.memory,
         crossing=crossing,

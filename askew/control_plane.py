@@ -34,7 +34,7 @@ from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import Container, ContainerName, Service, Topology, differs_in_endpoints_only
+from mesh.topology import Container, ContainerName, Topology, differs_in_endpoints_only
 from xds_server.admission import Admission
 from xds_server.debug import pages, telemetry_page
 from xds_server.errors import BadSettingsError, CannotListenError
@@ -234,12 +234,21 @@ class ControlPlane:
         self.on_plan()
 
     def _touched(self, before: ClientConfigs) -> set[str] | None:
-        """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh."""
+        """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh.
+
+        Who has a row in neither plan is answered as before, with all endpoints.
+        """
         if before.topology is not self.topology or before.pinned != self.last_good.pinned:
             return None
-        clients_of = self.topology.clients_of
-        services = [service for service in self.topology.services if self.last_good.changed & _ports_of(service)]
-        return {client.proxy_id for service in services for client in clients_of[service.name]}
+        containers, changed = self.topology.container_by_name, self.last_good.changed
+        rows = {
+            name
+            for plan in (before.plan, self.plan)
+            for service_port, one in plan.services.items()
+            if str(service_port) in changed
+            for name in one.shares.clients
+        }
+        return {containers[name].proxy_id for name in rows if name in containers}
 
     def _go_back(self, condemned: list[str]) -> None:
         """Proxies refuse a service's change: give all of them what they had before, until the service changes again."""
@@ -311,7 +320,3 @@ class ControlPlane:
             raise CommandError(f"--http: cannot listen on {host}:{port}: {error.strerror}", exit_code=1) from error
         self.http_port = runner.addresses[0][1]
         return runner
-
-
-def _ports_of(service: Service) -> set[str]:
-    return {str(service.service_port(port)) for port in service.ports}

@@ -13,7 +13,7 @@ from askew.asked_service import asked_service
 from askew.places import places_json, standbys_json
 from mesh.picture import Picture
 from mesh.plan import ServicePlan
-from mesh.topology import ContainerName, Service, ServicePort
+from mesh.topology import Container, ContainerName, Service, ServicePort
 
 if TYPE_CHECKING:
     from askew.control_plane import ControlPlane
@@ -178,15 +178,24 @@ def _service_json(plane: ControlPlane, service: Service, port: int) -> dict[str,
     return page | {"rolled_back": rolled_back} | rates_json(plane.picture, service_port, page["clients"])
 
 
+def _why_unmanaged(service: Service, clients: Sequence[Container]) -> str:
+    if not service.containers:
+        return "it has no endpoints"
+    if "off" in (service.policy.routing, service.policy.mode):
+        return f"askew.mesh/{'routing' if service.policy.routing == 'off' else 'mode'} is off"
+    return "it has no plan yet" if clients else "nobody is known to call it"
+
+
 def _unmanaged_json(plane: ControlPlane, service: Service, service_port: ServicePort) -> dict[str, Any]:
     """Return what Envoy does with a service that Askew leaves alone: equal shares over all endpoints."""
-    clients, endpoints = plane.topology.clients_of[service.name], service.containers
-    m = len(endpoints)
     rates = plane.picture.client_rates[service_port].requests_per_s
+    clients = [client for client in plane.topology.clients_of[service.name] if client.name in rates]
+    endpoints = service.containers
+    m = len(endpoints)
     total = sum(rates.values())
     pairs = [(rates[c.name], c.node == e.node) for c in clients for e in endpoints]
     local = sum(rate for rate, same in pairs if same) / (m * total) if m and total else 1.0
-    why = "it has no endpoints" if not m else "nobody calls it" if not clients else "askew.mesh/routing is off"
+    why = _why_unmanaged(service, clients)
     return {
         "service": service.name,
         "port": service_port.port,

@@ -1,4 +1,4 @@
-"""What survives a restart: performance tables and the targets in force, in one JSON file that is replaced whole.
+"""What survives a restart: performance tables, targets in force and who calls whom, in one JSON file, replaced whole.
 
 A file that is not one of ours, or broken, is told of in one line and left alone: the control plane starts without it,
 and saves nothing in this run, since the file may be somebody else's.
@@ -21,6 +21,8 @@ from askew.cli.input_file import parse_file
 from askew.control_loop import Memory
 from askew.errors import CommandError
 from askew.settings import MemorySettings
+from estimators.calls_document import calls_document, calls_from_document
+from estimators.known_calls import KnownCalls
 from estimators.performance_document import from_document, to_document
 from estimators.performance_table import PerformanceTable
 from mesh.document import Fields, integer, load_document, matching, one_of
@@ -88,12 +90,13 @@ def text_of(memory: Memory) -> str:
     """Return the file's text."""
     tables = [_named(key) | {"table": to_document(table)} for key, table in memory.tables.items()]
     targets = [_named(key) | {"targets": targets_document(one)} for key, one in memory.targets.items()]
-    return json.dumps({"form": FORM, "tables": tables, "targets": targets}, allow_nan=False) + "\n"
+    document = {"form": FORM, "tables": tables, "targets": targets, "calls": calls_document(memory.calls)}
+    return json.dumps(document, allow_nan=False) + "\n"
 
 
 def memory_of(text: str, *, now_s: float = math.inf) -> Memory:
     """Return the memory in a file's text. Raises BadInputError for anything that ``text_of`` would not have written."""
-    fields = Fields(load_document(text), "", allowed=("form", "tables", "targets"))
+    fields = Fields(load_document(text), "", allowed=("form", "tables", "targets", "calls"))
     fields.take("form", one_of((FORM,)))
 
     def table(value: object, path: str) -> tuple[ServicePort, PerformanceTable]:
@@ -108,7 +111,8 @@ def memory_of(text: str, *, now_s: float = math.inf) -> Memory:
     for name, pairs in (("tables", tables), ("targets", chosen)):
         if len({key for key, _ in pairs}) != len(pairs):
             raise BadInputError(name, "a service port twice", "each once")
-    return Memory(tables=dict(tables), targets={key: one for key, one in chosen if one is not None})
+    calls = fields.take("calls", lambda found, at: calls_from_document(found, path=at), KnownCalls())
+    return Memory(tables=dict(tables), targets={key: one for key, one in chosen if one is not None}, calls=calls)
 
 
 def _named(key: ServicePort) -> dict[str, object]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mesh.node_interference import NodeCounters
-from mesh.topology import ContainerName, ServicePort
+from mesh.topology import ContainerName, ServiceName, ServicePort
 
 Reporter = Literal["client", "server"]
 
@@ -132,6 +132,20 @@ class SpanRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Callers:
+    """Who called one service since it was last asked, as sidecars' metrics in a Prometheus name them at ``time_s``.
+
+    ``clients`` are the services (workloads) that they are containers of. ``is_whole``: the sidecars in front of the
+    service tell, and name (nearly) everyone, so that who is not among them did not call.
+    """
+
+    service: ServiceName
+    time_s: float
+    clients: tuple[ServiceName, ...]
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """The samples of one tick. Times are seconds of the caller's clock."""
 
@@ -142,3 +156,4 @@ class Telemetry:
     accesses: tuple[AccessRecord, ...] = ()
     spans: tuple[SpanRecord, ...] = ()
     nodes: tuple[NodeCounters, ...] = ()
+    callers: tuple[Callers, ...] = ()
