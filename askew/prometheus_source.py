@@ -1,4 +1,4 @@
-"""A Prometheus as a source: latency and load where sidecars tell Askew nothing, and the past at the start.
+"""A Prometheus as a source: latency, load and callers where sidecars tell Askew nothing, and the past at the start.
 
 It is a help and never a need: while it is away nothing changes but a line in the log and a count.
 """
@@ -16,10 +16,12 @@ from askew.settings import PrometheusSourceSettings
 from estimators.expected_service import CALM, Tables, learn_points
 from estimators.latency import LatencyWindow, figure_of
 from estimators.performance_table import HistoryPoint
+from istio.call_metrics import CallSource
 from istio.errors import IstioError
 from istio.prometheus import Prometheus, PrometheusSettings
 from istio.request_history import STEP_S, PastWindow, RequestHistory
 from istio.request_metrics import RequestMetrics, RequestSource, only_http_port
+from mesh.telemetry import Callers
 from mesh.topology import ServicePort, Topology
 from xds_server.ingest.asked_samples import has_better, keep_samples
 from xds_server.ingest.collector import Collector
@@ -32,6 +34,8 @@ Past = Mapping[ServicePort, Sequence[HistoryPoint]]
 
 class PrometheusSource:
     """Asks one Prometheus, while ``is_active`` (with several replicas: while this one leads).
+
+    ``callers`` is what it said last of who calls whom, where the mesh does not say it.
 
     Parameters
     ----------
@@ -54,6 +58,8 @@ class PrometheusSource:
         self._settings, self._collector = settings, collector
         self._topology, self._learn, self._is_active, self._on_error = topology, learn, is_active, on_error
         self._said = ""
+        self._calls: CallSource | None = None
+        self.callers: tuple[Callers, ...] = ()
 
     async def run(self) -> None:
         """Learn from the past once, then ask every interval, until cancelled."""
@@ -74,10 +80,12 @@ class PrometheusSource:
             await asyncio.Event().wait()
 
     async def read(self, prometheus: Prometheus, *, now_s: float) -> None:
-        """Take the newest samples of every container that tells nothing by a better way."""
+        """Take the newest samples of every container that tells nothing by a better way, and who calls whom."""
         topology = self._topology()
+        calls = self._calls = self._calls or CallSource(prometheus)
         try:
             found = await RequestSource(prometheus).read(topology, time_s=now_s)
+            self.callers = await calls.read(topology, time_s=now_s) if topology.calls is None else ()
         except IstioError as error:
             self._failed(error)
             return

@@ -17,10 +17,11 @@ from askew.settings import PrometheusSourceSettings, ServeSettings
 from askew.settings_check import check
 from estimators.expected_service import CALM, learn_points
 from estimators.performance_table import HistoryPoint
+from istio.call_metrics import CallSource
 from istio.prometheus import Prometheus, PrometheusSettings
 from istio.request_history import PastWindow
 from mesh.mesh_file import parse_mesh_file
-from mesh.topology import ServiceName, ServicePort
+from mesh.topology import Container, ContainerName, NodeName, Service, ServiceName, ServicePort
 from tests.askew.running_plane import running_plane
 from tests.istio.istio_metrics_page import pod, series
 from tests.real.outside_process import until
@@ -42,6 +43,15 @@ calls: []
 """
 SHOP = ServicePort(ServiceName("shop.default"), 80)
 TOPOLOGY = parse_mesh_file(MESH)
+WORKLOAD = ServiceName("workload:web.default")
+WITH_WORKLOADS = replace(
+    TOPOLOGY,
+    calls=None,
+    services=(
+        *TOPOLOGY.services,
+        Service(WORKLOAD, containers=(Container(ContainerName("web-1"), WORKLOAD, NodeName("n1"), "10.0.0.4"),)),
+    ),
+)
 AWAY = PrometheusSourceSettings(url="http://127.0.0.1:9", interval_s=600.0, backfill_h=1.0, deadline_s=1.0)
 needs_prometheus = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
@@ -99,6 +109,8 @@ async def test_real_prometheus_gives_samples_and_the_past(tmp_path: Path) -> Non
         await until(more)
         told = found.drain()
         await asking.back_fill(client, now_s=time.time())
+        [called] = await CallSource(client).read(WITH_WORKLOADS, time_s=time.time())
+    assert (called.service, called.clients, called.is_whole) == ("shop.default", ("workload:web.default",), True)
     for one in told.latencies:
         scrapes = one.count // 100
         assert one.counts == tuple(2 * scrapes * count for count in (10, 20, 40, 48, 50))

@@ -32,4 +32,5 @@ def pod(
     """Return the labels of a pod of ``service`` that ``source`` calls."""
     host = f"{service}.default.svc.cluster.local"
     where = {names[0]: "default", names[1]: name} if names[0] else {}
-    return {**where, "source_workload": source, "destination_service": host}
+    caller = {"source_workload": source, "source_workload_namespace": "default"}
+    return {**where, **caller, "destination_service": host}
