@@ -202,3 +202,23 @@ def test_links_come_with_the_picture(loop: Loop) -> None:
     assert links["web.default", "shop.default"].rate_bytes_per_s == pytest.approx(480 * 100, rel=0.05)
     assert links["shop.default", "web.default"].rate_bytes_per_s == pytest.approx(480 * 1000, rel=0.05)
     assert {link.method for link in links.values()} == {"measured"}
+
+
+def test_only_who_calls_is_planned_for(rng: np.random.Generator) -> None:
+    """Where the mesh does not say who calls: all at first, then callers; a new one two ticks after its first request.
+
+    The plan of those who were known stays one over all endpoints, so that nobody is without.
+    """
+    loop = Loop(rng)
+    loop.topology = replace(loop.topology, calls=None)
+    loop.after(1)
+    assert len(loop.plan.services[SHOP].shares.clients) == NODES * (PER_NODE + ENDPOINTS)
+    loop.after(80)
+    callers = loop.plan.services[SHOP].shares.clients
+    assert callers == tuple(name for name in loop.topology.container_by_name if name.startswith("web"))
+    loop.sidecars.rates["shop-1-0", "shop.default"] = 2.0
+    loop.after(2)
+
+    assert len(loop.plan.services[SHOP].shares.clients) == NODES * (PER_NODE + ENDPOINTS)
+    sums = loop.plan.services[SHOP].shares.fractions.sum(axis=1)
+    assert sums == pytest.approx(1.0)
