@@ -52,6 +52,7 @@ from xds_server.snapshot import Snapshot
 from xds_server.store import Store
 
 log = logging.getLogger(__name__)
+SLICE_S = 0.005  # of work that can wait, before others have their turn
 
 
 class ControlPlane:
@@ -114,6 +115,7 @@ class ControlPlane:
         self.replicas: Replicas | None = None
         self.on_plan: Callable[[], None] = lambda: None
         self.ready = False
+        self._unprepared = asyncio.Event()
         self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
@@ -129,6 +131,7 @@ class ControlPlane:
         self._started_s = time.time()
         self.memory = self.memory_store.load(now_s=self._started_s)
         self._tick()  # the first topology is news even where no service is managed and the plan stays empty
+        await self._prepare()  # all of it, before the first sidecar may ask
         try:
             await self.xds.start()
         except CannotListenError as error:
@@ -147,6 +150,7 @@ class ControlPlane:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
+                parts.create_task(guarded("preparation", self._keep_prepared()), name="preparation")
                 parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
                 parts.create_task(guarded("prometheus", self.prometheus.run()), name="prometheus")
                 parts.create_task(guarded("nodes", self.nodes.run()), name="nodes")
@@ -231,7 +235,24 @@ class ControlPlane:
         self.last_good.before_change(before, topology, sent, self.store.tally)
         self.configs = ClientConfigs(topology, sent, predecessor=before, pinned=self.last_good.pinned)
         self.store.apply(self.snapshot_of, changed=self.last_good.changed, only=self._touched(before))
+        self._unprepared.set()
         self.on_plan()
+
+    async def _prepare(self) -> None:
+        """Make ahead what Istio's sidecars may ask for, in slices between which others are served."""
+        configs, began_s = self.configs, time.perf_counter()
+        for _ in configs.istio.preparing() if self.topology.istio.endpoints else ():
+            if time.perf_counter() - began_s > SLICE_S:
+                await asyncio.sleep(0)
+                began_s = time.perf_counter()
+            if configs is not self.configs:
+                return  # the newer ones take over what was made
+
+    async def _keep_prepared(self) -> None:
+        while True:
+            self._unprepared.clear()
+            await self._prepare()
+            await self._unprepared.wait()
 
     def _touched(self, before: ClientConfigs) -> set[str] | None:
         """Return the workload ids of the clients that a change of plans can touch; None for all, in another mesh.

@@ -45,8 +45,9 @@ class IstioEndpoints:
     ) -> None:
         self.topology, self.plan = topology, plan
         self.pinned = dict(pinned or {})
-        self._frames: dict[str, IstioFrame] = {}
-        self._planned: dict[str, PlannedWeights] = {}
+        self._frames: dict[IstioCluster, IstioFrame] = {}
+        self._earlier_frames: dict[IstioCluster, IstioFrame] = {}
+        self._planned: dict[IstioCluster, PlannedWeights] = {}
         self._plain: dict[str, Resource] = {}
         self._answers: dict[str, Answers] = {}
         self._before: dict[str, Answers] = {}
@@ -59,9 +60,33 @@ class IstioEndpoints:
         self._before = {**predecessor._before, **predecessor._answers}
         if predecessor.topology is topology and predecessor.pinned == self.pinned:
             self._frames, self._planned = predecessor._frames, predecessor._planned
+            self._earlier_frames = predecessor._earlier_frames
         else:
+            self._earlier_frames = {
+                cluster: frame
+                for cluster, frame in (predecessor._earlier_frames | predecessor._frames).items()
+                if cluster.service in topology.service_by_name
+            }
             known = topology.container_by_proxy_id
             self._before = {proxy: answers for proxy, answers in self._before.items() if proxy in known}
+
+    def preparing(self) -> Iterator[None]:
+        """Make ahead, one cluster a step, what an answer to any client is made of. A step is O(its endpoints).
+
+        Who asks before the last step is answered all the same, only later.
+        """
+        for cluster in self._clusters():
+            service = self.topology.service_by_name[cluster.service]
+            plan = self.plan.services.get(ServicePort(cluster.service, cluster.port))
+            self._frame(cluster, service).equal_groups  # noqa: B018 - computed once, when it is looked at
+            if plan is not None:
+                self._weights(cluster, service, plan)
+            yield
+
+    def _clusters(self) -> Iterator[IstioCluster]:
+        for service in self.topology.services:
+            subsets = ("", *self.topology.istio.subsets.get(service.name, ()))
+            yield from (IstioCluster(service.name, port.number, one) for port in service.ports for one in subsets)
 
     def snapshot(self, proxy: str) -> Snapshot:
         """Return what a sidecar of Istio's may ask us for; the same object until something has changed.
@@ -102,11 +127,8 @@ class IstioEndpoints:
         client = self.topology.container_by_proxy_id.get(proxy)
         if client is None or not plan.applied or plan.programming == "istio-native":
             return None
-        frame = self._frame(name, cluster, service)
-        planned = self._planned.get(name)
-        if planned is None or planned.plan is not plan:
-            planned = self._planned[name] = PlannedWeights(plan, frame)
-        row = planned.row(client.name)
+        frame = self._frame(cluster, service)
+        row = self._weights(cluster, service, plan).row(client.name)
         if not any(row):
             return None
         spares = self._spares(client, frame, row) if name in self.topology.istio.ejecting else []
@@ -116,14 +138,21 @@ class IstioEndpoints:
     def _plain_of(self, name: str, cluster: IstioCluster, service: Service) -> Resource:
         one = self._plain.get(name)
         if one is None:
-            frame = self._frame(name, cluster, service)
-            body, load = frame.assignment(name, [1] * len(frame.names))
+            frame = self._frame(cluster, service)
+            groups, load = frame.equal_groups
+            body = text_field(_CLA_CLUSTER_NAME, name) + groups
             # A subset of which no endpoint is ready is empty at istiod's, too.
             one = self._plain[name] = resource(EDS, name, body, may_be_empty=not frame.names, load=load)
         return one
 
-    def _frame(self, name: str, cluster: IstioCluster, service: Service) -> IstioFrame:
-        frame = self._frames.get(name)
+    def _weights(self, cluster: IstioCluster, service: Service, plan: ServicePlan) -> PlannedWeights:
+        planned = self._planned.get(cluster)
+        if planned is None or planned.plan is not plan:
+            planned = self._planned[cluster] = PlannedWeights(plan, self._frame(cluster, service))
+        return planned
+
+    def _frame(self, cluster: IstioCluster, service: Service) -> IstioFrame:
+        frame = self._frames.get(cluster)
         if frame is None:
             facts = self.topology.istio
             members = [
@@ -131,7 +160,10 @@ class IstioEndpoints:
                 for container in service.containers
                 if facts.is_in_subset(container.name, service.name, cluster.subset)
             ]
-            frame = self._frames[name] = IstioFrame(self.topology, members, cluster.port, facts)
+            frame = self._earlier_frames.pop(cluster, None)
+            if frame is None or not frame.is_right_for(self.topology, members, facts):
+                frame = IstioFrame(self.topology, members, cluster.port, facts)
+            self._frames[cluster] = frame
         return frame
 
     def _spares(self, client: Container, frame: IstioFrame, row: list[int]) -> list[int]:

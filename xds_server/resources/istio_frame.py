@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 
-from mesh.istio_facts import IstioFacts
-from mesh.topology import Container, Topology
+from mesh.istio_facts import EndpointFacts, IstioFacts
+from mesh.topology import Container, Node, Topology
 from xds_server.resources.endpoints import STANDBY, endpoint_bytes, locality_bytes
 from xds_server.resources.wire import field, number_field, text_field, wrapped_number_field
 from xds_server.snapshot import Load
@@ -17,6 +17,7 @@ _CLA_CLUSTER_NAME, _CLA_ENDPOINTS = 1, 2
 _GROUP_LB_ENDPOINTS, _GROUP_WEIGHT, _GROUP_PRIORITY = 2, 3, 5
 _LB_ENDPOINT_METADATA, _LB_ENDPOINT_WEIGHT = 3, 4
 _FILTER_METADATA, _MAP_KEY, _MAP_VALUE, _STRUCT_FIELDS, _STRING_VALUE = 1, 1, 2, 1, 3
+Place = tuple[str, str, str]
 TRANSPORT_SOCKET_MATCH, ISTIO = "envoy.transport_socket_match", "istio"
 
 
@@ -29,16 +30,25 @@ class IstioFrame:
     def __init__(self, topology: Topology, containers: Sequence[Container], port: int, facts: IstioFacts) -> None:
         nodes = topology.node_by_name
 
-        def place(container: Container) -> tuple[str, str, str]:
-            node = nodes[container.node]
-            return node.region, node.zone, node.subzone
+        def place(container: Container) -> Place:
+            return _place(nodes[container.node])
 
         ordered = sorted(containers, key=lambda container: (*place(container), container.name))
+        self._made_of = _ingredients(topology, containers, facts)
         self.containers = ordered
         self.names = [container.name for container in ordered]
         self.position = {name: i for i, name in enumerate(self.names)}
         self._places = [place(container) for container in ordered]
         self._bodies = [_body(container, port, facts) for container in ordered]
+
+    def is_right_for(self, topology: Topology, containers: Sequence[Container], facts: IstioFacts) -> bool:
+        """Whether a frame of the same port made of these would be the same. O(M); mostly a look at identities."""
+        return self._made_of == _ingredients(topology, containers, facts)
+
+    @cached_property
+    def equal_groups(self) -> tuple[bytes, Load]:
+        """All endpoints with equal weights, as the part of an assignment behind its name, and what that comes to."""
+        return self.assignment("", [1] * len(self.names))
 
     def assignment(self, cluster: str, weights: Sequence[int], standbys: Sequence[int] = ()) -> tuple[bytes, Load]:
         """Return a serialised ClusterLoadAssignment and what its weights come to.
@@ -71,6 +81,17 @@ class IstioFrame:
             body = locality_bytes(region, zone, subzone + mark) + b"".join(endpoints) + total
             found.append(field(_CLA_ENDPOINTS, body + number_field(_GROUP_PRIORITY, priority)))
         return found
+
+
+def _place(node: Node) -> Place:
+    return node.region, node.zone, node.subzone
+
+
+def _ingredients(
+    topology: Topology, containers: Sequence[Container], facts: IstioFacts
+) -> list[tuple[Container, EndpointFacts, Place]]:
+    nodes = topology.node_by_name
+    return [(container, facts.of(container.name), _place(nodes[container.node])) for container in containers]
 
 
 def _body(container: Container, port: int, facts: IstioFacts) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -226,3 +227,45 @@ def test_two_replicas_answer_with_the_same_versions() -> None:
     one, other = answered(istio_mesh(), plan, WHOLE, V1), answered(istio_mesh(), plan, WHOLE, V1)
 
     assert [one.of(EDS)[name].version for name in (WHOLE, V1)] == [other.of(EDS)[name].version for name in (WHOLE, V1)]
+
+
+def test_what_is_made_ahead_answers_the_same() -> None:
+    """Steps can stop anywhere: what is ready is used, the rest is made when it is asked for; the bytes are equal."""
+    plan = plan_for(REVIEWS, {"reviews-0": 0.8, "reviews-2": 0.2})
+    names, lazily = (WHOLE, V1, V2), IstioEndpoints(istio_mesh(), plan)
+    wanted = [lazily.snapshot(SIDECAR).of(EDS)[name].body for name in names]
+    for steps in range(len(list(IstioEndpoints(istio_mesh(), plan).preparing())) + 1):
+        ahead = IstioEndpoints(istio_mesh(), plan)
+        for _ in zip(range(steps), ahead.preparing(), strict=False):
+            pass
+        assert [ahead.snapshot(SIDECAR).of(EDS)[name].body for name in names] == wanted
+
+
+def moved(mesh: Topology) -> Topology:
+    """Put a node into another zone."""
+    nodes = [replace(node, zone="elsewhere") if node.name == "n1" else node for node in mesh.nodes]
+    return replace(mesh, nodes=tuple(nodes))
+
+
+def without_mtls(mesh: Topology) -> Topology:
+    """Take the sidecar in front of a container away."""
+    facts = {name: replace(one, takes_mtls=False) for name, one in mesh.istio.endpoints.items()}
+    return replace(mesh, istio=replace(mesh.istio, endpoints=facts))
+
+
+def one_fewer(mesh: Topology) -> Topology:
+    """Take one container away."""
+    services = [replace(one, containers=one.containers[1:]) if one.containers else one for one in mesh.services]
+    return replace(mesh, services=tuple(services))
+
+
+@pytest.mark.parametrize("change", [moved, without_mtls, one_fewer, replace])
+def test_what_is_taken_over_from_another_topology_is_right_for_the_new_one(
+    change: Callable[[Topology], Topology],
+) -> None:
+    """Zones, mTLS and endpoints are the newest; the bytes are those of one that begins from nothing."""
+    before, after = IstioEndpoints(istio_mesh(), Plan()), change(istio_mesh())
+    list(before.preparing())
+    following = IstioEndpoints(after, Plan(), predecessor=before).snapshot(SIDECAR).of(EDS)
+    anew = IstioEndpoints(after, Plan()).snapshot(SIDECAR).of(EDS)
+    assert [following[name].body for name in (WHOLE, V1, V2)] == [anew[name].body for name in (WHOLE, V1, V2)]
