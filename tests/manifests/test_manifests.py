@@ -17,6 +17,7 @@ import yaml
 
 from askew.__main__ import _parse
 from askew.settings import compose
+from askew.settings_check import check
 
 HERE = Path(__file__).parents[2]
 MANIFESTS = HERE / "manifests"
@@ -124,6 +125,20 @@ def test_the_settings_are_taken() -> None:
                 assert settings.xds.is_mtls
                 seen += 1
     assert seen == 3
+
+
+def test_a_prometheus_is_set_in_one_place() -> None:
+    """Beside Istio the marks are taken away and the address is written; nothing closes the way to it."""
+    text = yaml.safe_load((MANIFESTS / "overlays/istio/settings.yaml").read_text())["data"]["settings.yaml"]
+    assert compose(file_text=text, environment={}).prometheus.url == ""
+    lines = text.split("# prometheus:")
+    assert len(lines) == 2
+    settings = compose(file_text=f"{lines[0]}prometheus:{lines[1].replace('#  ', ' ')}", environment={})
+    check(settings)
+    assert settings.prometheus.url.startswith("http://")
+    assert settings.prometheus.interval_s > 0.0
+    policy = yaml.safe_load((MANIFESTS / "base/network-policy.yaml").read_text())
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
 
 
 @needs_kubectl
