@@ -13,7 +13,7 @@ import grpc.aio
 
 from askew.replication import replicas_pb2 as pb
 from askew.replication.errors import CodecError
-from askew.replication.wire import FOLLOW, Decided, Reign, decided_of, report_message
+from askew.replication.wire import FOLLOW, Decided, Reign, StateDecoder, report_message
 from mesh.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class FollowerSide:
     ) -> None:
         self._replica, self._leader, self._term = replica, leader, term
         self._dial, self._on_decided = dial, on_decided
-        self._report: pb.Report | None = None
+        self._report: Telemetry | None = None
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self.reign = Reign()
@@ -59,7 +59,7 @@ class FollowerSide:
 
     def report(self, telemetry: Telemetry) -> None:
         """Have this sent to the leader; what has not gone yet is superseded (its records are given up)."""
-        self._report = report_message(self._replica, telemetry)
+        self._report = telemetry
         self._news.set()
 
     def leader_changed(self) -> None:
@@ -104,16 +104,16 @@ class FollowerSide:
             call: Call = follow()
             writer = asyncio.create_task(self._write(call), name="report-to-leader")
             try:
+                decoder = StateDecoder()
                 while isinstance(message := await call.read(), pb.State):
                     self.follows, self.error = address, ""
-                    self._take(message)
+                    self._take(await asyncio.to_thread(decoder.decided, message))
                 await _raise_status(call)
             finally:
                 writer.cancel()
                 call.cancel()
 
-    def _take(self, message: pb.State) -> None:
-        decided = decided_of(message)
+    def _take(self, decided: Decided) -> None:
         # Of an old leader that does not know yet that it is one, nothing is taken. A Lease that was deleted and made
         # anew counts from the beginning again: what we see in it ourselves is as good as a later term.
         begins_anew = decided.reign.term == self._term() != self.reign.term
@@ -128,7 +128,7 @@ class FollowerSide:
                 await self._news.wait()
                 self._news.clear()
                 if self._report is not None:
-                    await call.write(self._report)
+                    await call.write(await asyncio.to_thread(report_message, self._replica, self._report))
 
 
 async def _raise_status(call: Call) -> None:

@@ -12,7 +12,7 @@ import grpc.aio
 
 from askew.replication import replicas_pb2 as pb
 from askew.replication.merging import without_records
-from askew.replication.wire import SERVICE, telemetry_of
+from askew.replication.wire import SERVICE, Decided, StateEncoder, telemetry_of
 from mesh.telemetry import Telemetry
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class Follower:
     """One stream of a follower."""
 
     peer: str
+    sent: int = 0  # the number of the tick that it was told last
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -59,7 +60,11 @@ class LeaderSide:
         self._leads, self._refusal, self._now_s, self._forget_s = leads, refusal, now_s, forget_s
         self._heard: dict[str, Heard] = {}
         self._followers: set[Follower] = set()
-        self._state: pb.State | None = None
+        self._decided: Decided | None = None
+        self._encoder, self._encoding = StateEncoder(), asyncio.Lock()
+        self._encoded: Decided | None = None
+        self._changes = pb.State()
+        self._whole: pb.State | None = None
 
     @property
     def followers(self) -> tuple[str, ...]:
@@ -73,12 +78,12 @@ class LeaderSide:
         )
         return grpc.method_handlers_generic_handler(SERVICE, {"Follow": follow})
 
-    def publish(self, state: pb.State | None) -> None:
+    def publish(self, decided: Decided | None) -> None:
         """Send a tick to every follower; one that is slow gets the newest when it is ready.
 
         None where nobody followed when it was decided: who comes then waits for the next, and is told nothing old.
         """
-        self._state = state
+        self._decided = decided
         self._wake()
 
     def step_down(self) -> None:
@@ -120,20 +125,39 @@ class LeaderSide:
         """Take reports until the follower ends. Raises CodecError for one of another version."""
         while (report := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             follower.peer = report.replica[:200]
-            telemetry = telemetry_of(report)
+            telemetry = await asyncio.to_thread(telemetry_of, report)
             if telemetry is not None:
                 self._heard[follower.peer] = Heard(telemetry, self._now_s())
 
     async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
         """Send each new tick until the follower ends or we lead no more."""
-        sent: pb.State | None = None
         while self._leads() and not reader.done():
-            if self._state is not None and self._state is not sent:
-                sent = self._state
-                await context.write(sent)
+            decided = self._decided
+            if decided is not None and decided.reign.sequence != follower.sent:
+                state = await self._state_for(follower.sent)
+                if state is not None and self._decided is not None and self._leads():
+                    follower.sent = state.sequence
+                    await context.write(state)
                 continue
             follower.news.clear()
             await follower.news.wait()
+
+    async def _state_for(self, sent: int) -> pb.State | None:
+        """Return the newest tick for who has the one numbered ``sent``: what has changed, or else the whole of it.
+
+        Encoded once for all followers, in a thread, so that sidecars are served meanwhile.
+        """
+        async with self._encoding:
+            decided = self._decided
+            if decided is None:
+                return None
+            if self._encoded is not decided:
+                self._changes = await asyncio.to_thread(self._encoder.changes, decided)
+                self._encoded, self._whole = decided, None
+            if sent and self._changes.base == sent:
+                return self._changes
+            self._whole = self._whole or await asyncio.to_thread(self._encoder.whole)
+            return self._whole
 
     def _wake(self) -> None:
         for follower in self._followers:

@@ -20,7 +20,7 @@ from askew.replication.leader_side import Context, LeaderSide
 from askew.replication.merging import merged
 from askew.replication.settings import ReplicationSettings
 from askew.replication.tls_way import OwnFiles, plain_channel, tls_channel
-from askew.replication.wire import OPTIONS, Decided, Reign, state_message
+from askew.replication.wire import OPTIONS, Decided, Reign
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
@@ -114,8 +114,7 @@ class Replicas:
         self._sequence += 1
         reign = Reign(self._election.term, self._sequence)
         followed = bool(self.leader_side.followers)
-        message = state_message(self.name, reign, plan=plan, picture=picture, memory=memory) if followed else None
-        self.leader_side.publish(message)
+        self.leader_side.publish(Decided(self.name, reign, plan, picture, memory) if followed else None)
 
     async def start(self) -> None:
         """Listen. Raises CommandError where the port is not to be had, or for certificates that cannot be used."""

@@ -24,7 +24,7 @@ class Report(_message.Message):
     def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory")
+    __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory", "base")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -32,6 +32,7 @@ class State(_message.Message):
     PLAN_FIELD_NUMBER: _ClassVar[int]
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     major: int
     leader: str
     term: int
@@ -39,4 +40,5 @@ class State(_message.Message):
     plan: Value
     picture: Value
     memory: Value
-    def __init__(self, major: _Optional[int] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., plan: _Optional[_Union[Value, _Mapping]] = ..., picture: _Optional[_Union[Value, _Mapping]] = ..., memory: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    base: int
+    def __init__(self, major: _Optional[int] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., plan: _Optional[_Union[Value, _Mapping]] = ..., picture: _Optional[_Union[Value, _Mapping]] = ..., memory: _Optional[_Union[Value, _Mapping]] = ..., base: _Optional[int] = ...) -> None: ...

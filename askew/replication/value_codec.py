@@ -42,7 +42,16 @@ _PLAIN: dict[type, tuple[type, ...]] = {
 
 def encode(value: object, kind: Any) -> bytes:
     """Return ``value``, of type ``kind``, as compressed JSON. O(size)."""
-    text = json.dumps(_codec(kind)[0](value), separators=(",", ":"))
+    return compressed(json.dumps(plain(value, kind), separators=(",", ":")))
+
+
+def plain(value: object, kind: Any) -> Any:
+    """Return ``value``, of type ``kind``, as lists, numbers and texts."""
+    return _codec(kind)[0](value)
+
+
+def compressed(text: str) -> bytes:
+    """Return a text as it is sent."""
     return zlib.compress(text.encode(), 1)
 
 
@@ -54,16 +63,28 @@ def decode(data: bytes, kind: type[T]) -> T:
     CodecError
         for bytes that ``encode`` did not make of this type, or that would unpack to more than half a GiB.
     """
+    try:
+        value: T = from_plain(json.loads(uncompressed(data)), kind)
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise CodecError(f"{kind.__name__}: found bytes of another form ({error})") from error
+    return value
+
+
+def from_plain(value: Any, kind: Any) -> Any:
+    """Return the value of type ``kind`` that ``plain`` made this of; raises what reading such data can raise."""
+    return _codec(cast(Any, kind))[1](value)
+
+
+def uncompressed(data: bytes) -> bytes:
+    """Return a text that was sent. Raises ValueError for bytes that are no whole one, or a larger one than allowed."""
     unpacker = zlib.decompressobj()
     try:
         text = unpacker.decompress(data, LARGEST_BYTES)
-        if unpacker.unconsumed_tail or not unpacker.eof:
-            raise CodecError(f"{kind.__name__}: found {len(data)} bytes that do not end, allowed: one whole value")
-        unpack: Decode = _codec(cast(Any, kind))[1]
-        value: T = unpack(json.loads(text))
-    except (zlib.error, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise CodecError(f"{kind.__name__}: found bytes of another form ({error})") from error
-    return value
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    if unpacker.unconsumed_tail or not unpacker.eof:
+        raise ValueError(f"{len(data)} bytes that do not end")
+    return text
 
 
 def form_of(kind: Any) -> str:
@@ -80,7 +101,7 @@ def _form_of(kind: Any) -> str:
 
 
 def _describe(kind: Any, seen: dict[str, str]) -> None:
-    members = _members(kind)
+    members = members_of(kind)
     if members is not None:
         name = f"{kind.__module__}.{kind.__qualname__}"
         if name not in seen:
@@ -94,7 +115,8 @@ def _describe(kind: Any, seen: dict[str, str]) -> None:
         _describe(argument, seen)
 
 
-def _members(kind: Any) -> dict[str, Any] | None:
+@cache
+def members_of(kind: Any) -> dict[str, Any] | None:
     """Return field to type of a dataclass or a named tuple; None for any other type."""
     kind = _STANDS_FOR.get(kind, kind)
     if dataclasses.is_dataclass(kind):
@@ -114,7 +136,7 @@ def _codec(kind: Any) -> tuple[Encode, Decode]:
         return _same, _plain(kind)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return lambda value: value.value, kind
-    members = _members(kind)
+    members = members_of(kind)
     if members is not None:
         return _record(_STANDS_FOR.get(kind, kind), members)
     return _generic(kind, typing.get_origin(kind), typing.get_args(kind))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from askew.control_loop import Memory
 from askew.replication import replicas_pb2 as pb
 from askew.replication.errors import CodecError
+from askew.replication.parts import PartReader, PartWriter
 from askew.replication.value_codec import decode, encode, form_of
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -49,29 +51,76 @@ class Decided:
     memory: Memory | None
 
 
-def state_message(leader: str, reign: Reign, *, plan: Plan, picture: Picture, memory: Memory) -> pb.State:
-    """Return a leader's tick as it is sent. O(size)."""
-    return pb.State(
-        major=MAJOR,
-        leader=leader,
-        term=max(0, reign.term),
-        sequence=reign.sequence,
-        plan=_value(plan, Plan),
-        picture=_value(picture, Picture),
-        memory=_value(memory, Memory),
-    )
+class StateEncoder:
+    """Encodes a leader's ticks, each as what has changed since the one before. Any thread may; they take turns."""
+
+    def __init__(self) -> None:
+        self._turn = threading.Lock()
+        self._last = Decided("", Reign(), None, None, None)
+        self._plan, self._picture, self._memory = PartWriter(Plan), PartWriter(Picture), PartWriter(Memory)
+
+    def changes(self, decided: Decided) -> pb.State:
+        """Return a tick as changes to the last one that was encoded; the first is whole. O(parts + what changed)."""
+        plan, picture, memory = decided.plan or Plan(), decided.picture or Picture(), decided.memory or Memory()
+        with self._turn:
+            base, self._last = self._last.reign.sequence, decided
+            if memory.plan.plan is plan:
+                memory = replace(memory, plan=replace(memory.plan, plan=Plan()))
+            return self._state(
+                base, self._plan.changes(plan), self._picture.changes(picture), self._memory.changes(memory)
+            )
+
+    def whole(self) -> pb.State:
+        """Return all of the last tick that was encoded. O(size)."""
+        with self._turn:
+            return self._state(0, self._plan.whole(), self._picture.whole(), self._memory.whole())
+
+    def _state(self, base: int, plan: bytes, picture: bytes, memory: bytes) -> pb.State:
+        return pb.State(
+            major=MAJOR,
+            leader=self._last.leader,
+            term=max(0, self._last.reign.term),
+            sequence=self._last.reign.sequence,
+            base=base,
+            plan=pb.Value(form=form_of(Plan), data=plan),
+            picture=pb.Value(form=form_of(Picture), data=picture),
+            memory=pb.Value(form=form_of(Memory), data=memory),
+        )
 
 
-def decided_of(message: pb.State) -> Decided:
-    """Return a received tick. Raises CodecError for another major version, or for bytes that are not what they say."""
-    _check_major(message.major)
-    return Decided(
-        leader=message.leader,
-        reign=Reign(message.term, message.sequence),
-        plan=_read(message.plan, Plan),
-        picture=_read(message.picture, Picture),
-        memory=_read(message.memory, Memory),
-    )
+class StateDecoder:
+    """Reads the states of one stream, in their order."""
+
+    def __init__(self) -> None:
+        self._sequence = 0
+        self._plan, self._picture, self._memory = PartReader(Plan), PartReader(Picture), PartReader(Memory)
+
+    def decided(self, message: pb.State) -> Decided:
+        """Return a received tick.
+
+        Raises CodecError for another major version, for bytes that are not what they say, and for changes to something
+        else than what came last: a new stream begins with the whole.
+        """
+        _check_major(message.major)
+        if message.base and message.base != self._sequence:
+            raise CodecError(f"replica: found changes to state {message.base}, allowed: to {self._sequence}")
+        self._sequence = message.sequence
+        is_whole = message.base == 0
+        plan = _taken(message.plan, Plan, self._plan, is_whole=is_whole)
+        memory = _taken(message.memory, Memory, self._memory, is_whole=is_whole)
+        if memory is not None and plan is not None and memory.plan.plan == Plan():
+            memory = replace(memory, plan=replace(memory.plan, plan=plan))  # it is told once
+        return Decided(
+            leader=message.leader,
+            reign=Reign(message.term, message.sequence),
+            plan=plan,
+            picture=_taken(message.picture, Picture, self._picture, is_whole=is_whole),
+            memory=memory,
+        )
+
+
+def _taken(value: pb.Value, kind: type[T], reader: PartReader[T], *, is_whole: bool) -> T | None:
+    return reader.take(value.data, is_whole=is_whole) if value.form == form_of(kind) else None
 
 
 def report_message(replica: str, telemetry: Telemetry) -> pb.Report:

@@ -200,6 +200,21 @@ async def test_who_comes_late_is_told_nothing_old(three: list[Member]) -> None:
     assert [one.memory for one in c.told] == [memory]
 
 
+async def test_who_comes_between_two_ticks_is_told_the_whole(three: list[Member]) -> None:
+    """One follower hears changes, another comes late: both end up with the same, tick after tick."""
+    a, b, c = three
+    elect(a, b, term=1)
+    await followed(a, 1)
+    for rate in (1.0, 2.0):
+        memory = publish(a, rate)
+        await until(lambda memory=memory: b.told and b.told[-1].memory == memory)  # type: ignore[misc]
+    c.election.holder, c.election.term = a.replicas.identity, 1
+    c.replicas.leadership_changed(False)
+    await until(lambda: c.told and c.told[-1].memory == memory)
+    memory = publish(a, rate=3.0)
+    await until(lambda: b.told[-1].memory == c.told[-1].memory == memory)
+
+
 async def test_who_leads_no_more_says_no_more(three: list[Member]) -> None:
     """A leader that steps down ends its followers' streams; what it publishes then goes nowhere."""
     a, b, _ = three
