@@ -60,7 +60,7 @@ class MemorySettings:
     """What survives a restart of the control plane."""
 
     file: str = ""
-    """Holds performance tables and the targets in force; empty: a restart starts from nothing."""
+    """Holds performance tables, the targets in force and who calls whom; empty: a restart starts from nothing."""
 
     save_s: float = 60.0
     """How often it is saved, besides at the end; what is lost by a crash is learnt anew as fast."""

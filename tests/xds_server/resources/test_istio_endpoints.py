@@ -269,3 +269,13 @@ def test_what_is_taken_over_from_another_topology_is_right_for_the_new_one(
     following = IstioEndpoints(after, Plan(), predecessor=before).snapshot(SIDECAR).of(EDS)
     anew = IstioEndpoints(after, Plan()).snapshot(SIDECAR).of(EDS)
     assert [following[name].body for name in (WHOLE, V1, V2)] == [anew[name].body for name in (WHOLE, V1, V2)]
+
+
+def test_a_client_that_is_not_planned_for_is_answered() -> None:
+    """Who is not known to call has no row in the plan: all ready endpoints at once, and its row when it is learnt."""
+    mesh = istio_mesh()
+    first = IstioEndpoints(mesh, plan_for(REVIEWS, {"reviews-0": 1.0}, client="page-1"))
+    before = first.snapshot(SIDECAR)
+    assert weights_of(before, WHOLE) == dict.fromkeys(ALL, (0, 1))
+    learnt = IstioEndpoints(mesh, plan_for(REVIEWS, {"reviews-0": 1.0}), predecessor=first).snapshot(SIDECAR)
+    assert weights_of(learnt, WHOLE) == {ALL[0]: (0, 10_000)}
