@@ -117,14 +117,15 @@ def as_called(topology: Topology, known: KnownCalls) -> Topology:
     for call in (*known.calls, *given):
         callers.setdefault(call.server, set()).add(call.client)
     workloads = [one.name for one in topology.services if any(container.is_client for container in one.containers)]
+    place = {name: i for i, name in enumerate(workloads)}
     unheard = {name for name in workloads if not _is_known(known.clients, name)}
     uncounted = {name for name in workloads if not _is_known(known.counted, name)}
     calls: list[Call] = []
     for service in topology.services:
-        wanted = callers.get(service.name, set())
+        wanted = callers.get(service.name, set()) & place.keys()
         if _is_planned(service.policy) and not _is_known(known.servers, service.name):
-            wanted = wanted | (uncounted if any(port.protocol == "tcp" for port in service.ports) else unheard)
-        calls += [Call(client, service.name) for client in workloads if client in wanted] if wanted else []
+            wanted |= uncounted if any(port.protocol == "tcp" for port in service.ports) else unheard
+        calls += [Call(client, service.name) for client in sorted(wanted, key=place.__getitem__)]
     return replace(topology, calls=tuple(calls))
 
 
