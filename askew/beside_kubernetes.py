@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from askew.control_plane import ControlPlane
 from askew.guard import guarded
 from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
 from askew.replication.replicas import Replicas
 from askew.settings import ServeSettings
+from askew.token_access import token_check
 from istio.cluster import Cluster
+from istio.errors import SourceUnavailableError
 from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
+from istio.token_reviews import TokenReviews
 from istio.wanted import least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
 
@@ -37,7 +41,11 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
-        plane = self.plane = ControlPlane(source, settings)
+        reviews = TokenReviews(
+            lambda token: _review(source, token, audience=settings.istio.token_audience),
+            audience=settings.istio.token_audience,
+        )
+        plane = self.plane = ControlPlane(source, settings, check_token=token_check(reviews))
         plane.replicas = replicas = Replicas(
             settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
         )
@@ -52,6 +60,7 @@ class BesideKubernetes:
             # Last: the lease is given back, and the objects are left in order, over the source's connection.
             serving.cancel()
             await asyncio.wait((serving,))
+            await reviews.close()
 
     async def _act_as_one(
         self,
@@ -116,6 +125,13 @@ class BesideKubernetes:
             finally:
                 steering.cancel()
                 await asyncio.wait((steering,))
+
+
+async def _review(source: KubernetesSource, token: str, *, audience: str) -> Mapping[str, Any]:
+    """Ask the API server for a token, over the connection that the source has."""
+    if source.client is None:
+        raise SourceUnavailableError("tokens: there is no connection to the API server yet")
+    return await source.client.review_token(token, audience=audience)
 
 
 async def _wait_for(task: asyncio.Task[None]) -> None:

@@ -47,6 +47,7 @@ from xds_server.rest import RestDiscovery
 from xds_server.server import XdsServer
 from xds_server.snapshot import Snapshot
 from xds_server.store import Store
+from xds_server.tokens import CheckToken
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,14 @@ log = logging.getLogger(__name__)
 class ControlPlane:
     """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+    def __init__(
+        self,
+        mesh: str | TopologySource,
+        settings: ServeSettings,
+        *,
+        planner: Planner = plan_mesh,
+        check_token: CheckToken | None = None,
+    ) -> None:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
@@ -93,7 +101,15 @@ class ControlPlane:
         )
         self.telemetry = Telemetry()
         extras = Extras(self.store, self.collector)
-        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
+        self.xds = XdsServer(
+            self.store,
+            settings.xds,
+            self.xds_metrics,
+            extras=extras,
+            admission=admission,
+            check_token=check_token,
+            account_of=self._account_of,
+        )
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None

@@ -71,7 +71,10 @@ class XdsMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self.identity_refusals = Counter(
-            "askew_xds_identity_refusals", "Streams whose certificate is not their proxy's.", registry=registry
+            "askew_xds_identity_refusals", "Streams whose certificate or token is not their proxy's.", registry=registry
+        )
+        self.token_refusals = Counter(
+            "askew_xds_token_refusals", "Streams without a token that counts.", ["reason"], registry=registry
         )
         self.certificate_loads = Counter(
             "askew_xds_certificate_loads", "Readings of the port's certificate files.", ["result"], registry=registry
