@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from istio.difference import Action, Apply, Delete, KubeObject, Ref, difference
-from istio.errors import ChangedMeanwhileError, NoSuchObjectError
+from istio.errors import ChangedMeanwhileError, NoSuchObjectError, NotPermittedError
 from istio.integration import FIELD_MANAGER, SELECTOR, Integration
 from istio.kinds import DESTINATION_RULES, ENVOY_FILTERS, VIRTUAL_SERVICES, Kind
 
@@ -35,7 +35,7 @@ class ObjectStore(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What was done; ``refused`` holds objects that someone else owns, each with who."""
+    """What was done; ``refused`` holds objects that are another's or may not be written, each with why."""
 
     applied: list[Ref] = field(default_factory=list)
     deleted: list[Ref] = field(default_factory=list)
@@ -104,6 +104,9 @@ async def _do(store: ObjectStore, action: Action, outcome: Outcome) -> None:
     except NoSuchObjectError as error:
         if error.kind_is_absent:
             raise
+    except NotPermittedError as error:
+        # Rights may be bound in some namespaces alone: what may be written elsewhere must not wait for the rest.
+        outcome.refused[ref] = str(error)
     except ChangedMeanwhileError as error:
         if isinstance(action, Apply):
             outcome.refused[ref] = ", ".join(error.owners) or str(error)

@@ -92,7 +92,7 @@ class Steering:
         desired = self._desired()
         outcome = await reconcile(self._store, self._to, [self._steady(one) for one in desired.objects])
         for ref, why in outcome.refused.items():
-            log.error("%s is another's and stays: %s", ref, why)
+            log.error("%s stays as it is (another's, or not ours to write): %s", ref, why)
         await self._tell(desired, outcome)
         return outcome
 

@@ -79,16 +79,15 @@ class XdsMetrics:
         self.certificate_loads = Counter(
             "askew_xds_certificate_loads", "Readings of the port's certificate files.", ["result"], registry=registry
         )
-        registry.register(
-            IstioNames(
-                {
-                    "pilot_xds": self.connected,
-                    "pilot_xds_pushes": self.pushes.metric,
-                    "pilot_total_xds_rejects": self.nacks.metric,
-                    "pilot_xds_expired_nonce": self.stale_nonces.metric,
-                    "pilot_xds_push_time": self.response_seconds.metric,
-                    "pilot_xds_config_size_bytes": self.response_bytes.metric,
-                    "pilot_proxy_convergence_time": self.push_seconds,
-                }
-            )
-        )
+        registry.register(IstioNames(self._by_istios_names()))
+
+    def _by_istios_names(self) -> dict[str, Counter | Gauge | Histogram]:
+        return {
+            "pilot_xds": self.connected,
+            "pilot_xds_pushes": self.pushes.metric,
+            "pilot_total_xds_rejects": self.nacks.metric,
+            "pilot_xds_expired_nonce": self.stale_nonces.metric,
+            "pilot_xds_push_time": self.response_seconds.metric,
+            "pilot_xds_config_size_bytes": self.response_bytes.metric,
+            "pilot_proxy_convergence_time": self.push_seconds,
+        }
