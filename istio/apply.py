@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,7 +42,13 @@ class Outcome:
     refused: dict[Ref, str] = field(default_factory=dict)
 
 
-async def reconcile(store: ObjectStore, to: Integration, wanted: Sequence[KubeObject]) -> Outcome:
+Pace = Callable[[Sequence[KubeObject], Sequence[KubeObject]], Sequence[KubeObject]]
+"""From what is wanted and what is present, what should be there now: a step on the way."""
+
+
+async def reconcile(
+    store: ObjectStore, to: Integration, wanted: Sequence[KubeObject], *, pace: Pace = lambda wanted, present: wanted
+) -> Outcome:
     """Make our objects those that are ``wanted``: what is missing or differs is applied, what is too much deleted.
 
     Idempotent: a run that was broken off is ended by the next. An object of one of our names that is another's is left
@@ -50,7 +56,7 @@ async def reconcile(store: ObjectStore, to: Integration, wanted: Sequence[KubeOb
     """
     present = await find_ours(store, to, kinds_of(to))
     outcome = Outcome()
-    for action in difference(wanted, present):
+    for action in difference(pace(wanted, present), present):
         await _do(store, action, outcome)
     return outcome
 

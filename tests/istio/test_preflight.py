@@ -232,6 +232,14 @@ def test_trap_native_beside_rules_of_others(other: Body) -> None:
     assert traps(annotated(programming="istio-native"), *GOOD, other) == ["rules-of-others"]
 
 
+@pytest.mark.parametrize("own", [destination_rule({}), virtual_service("reviews")], ids=["rule", "route"])
+def test_our_own_rules_do_not_stand_against_us(own: Body) -> None:
+    """What mode native wrote is no other's: the Service would be refused, given back, and taken again, for ever."""
+    own = {**own, "metadata": {**own["metadata"], "labels": {"app.kubernetes.io/managed-by": "askew"}}}
+
+    assert traps(annotated(programming="istio-native"), *GOOD, own) == []
+
+
 def test_trap_endpoints_without_a_port() -> None:
     """A named target port that some pods do not have."""
     ports = [{"name": "http", "port": 80}, {"name": "admin", "port": 81}]
