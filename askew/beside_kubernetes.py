@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +21,10 @@ from istio.lease import LeaderElection, LeaseSettings
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.token_reviews import TokenReviews
-from istio.wanted import least_request, wanted_objects
+from istio.wanted import is_native, least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
+
+SELF_CHECK_S = 2.0
 
 
 class BesideKubernetes:
@@ -32,6 +35,7 @@ class BesideKubernetes:
         self.plane: ControlPlane | None = None
         self.steering: Steering | None = None
         self._changed = asyncio.Event()
+        self._applied: frozenset[ServiceName] = frozenset()
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
@@ -84,7 +88,7 @@ class BesideKubernetes:
             self.settings.istio,
             lambda: desired(plane, source, self.settings.istio),
             as_leader=election.as_leader,
-            on_done=lambda applied: self._tell_services(source, teller, applied),
+            on_done=lambda applied: self._tell_services(plane, source, teller, applied),
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
@@ -92,6 +96,7 @@ class BesideKubernetes:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
+            parts.create_task(guarded("self-check", self._check_itself(plane, source)), name="self-check")
             parts.create_task(guarded("election", election.run()), name="election")
             on_ready()
 
@@ -104,11 +109,38 @@ class BesideKubernetes:
             self.plane.lead()
 
     async def _tell_services(
-        self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
+        self, plane: ControlPlane, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
     ) -> None:
         """Bring conditions and Events of the annotated Services up to date."""
-        topology = source.topology or Topology()
-        await teller.step(source.cluster.services.values(), topology, source.findings, applied=applied)
+        self._applied = applied
+        self._look_for_sidecars(plane, source)
+        topology, check = source.topology or Topology(), source.self_check
+        services = source.cluster.services.values()
+        await teller.step(services, topology, source.findings, applied=applied, check=check)
+
+    async def _check_itself(self, plane: ControlPlane, source: KubernetesSource) -> None:
+        """Have it told, until cancelled, where sidecars do not come for what they should, or come at last."""
+        assert self.steering is not None
+        while True:
+            await asyncio.sleep(SELF_CHECK_S)
+            if self._look_for_sidecars(plane, source):
+                self.steering.note_change()
+
+    def _look_for_sidecars(self, plane: ControlPlane, source: KubernetesSource) -> bool:
+        """Return whether another Service is without sidecars that come for it. Only who leads can know of all."""
+        replicas, topology = plane.replicas, source.topology or Topology()
+        leads = replicas is not None and replicas.leads
+        steered = [
+            name
+            for name in (self._applied if leads else ())
+            if name in topology.service_by_name
+            and not is_native(self.settings.istio, topology.service_by_name[name])
+            and topology.clients_of[name]
+        ]
+        asked = plane.store.asked() if steered else frozenset[ServiceName]()
+        if replicas is not None and steered:
+            asked |= replicas.leader_side.asked()
+        return source.self_check.look(steered, asked, now_s=time.monotonic())
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""

@@ -175,7 +175,7 @@ class ControlPlane:
         self.telemetry = self.hear()
         replicas = self.replicas
         if replicas is not None and not replicas.leads:
-            replicas.report(self.telemetry)
+            replicas.report(self.telemetry, self.store.asked())
             self._stand_by(topology)
             return
         if replicas is not None:

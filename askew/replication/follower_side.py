@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from askew.replication import replicas_pb2 as pb
 from askew.replication.errors import CodecError
 from askew.replication.wire import FOLLOW, Decided, Reign, decided_of, report_message
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)
 SHORTEST_BACK_OFF_S = 0.2
@@ -57,9 +58,9 @@ class FollowerSide:
         self.error = ""
         self.follows = ""
 
-    def report(self, telemetry: Telemetry) -> None:
+    def report(self, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> None:
         """Have this sent to the leader; what has not gone yet is superseded (its records are given up)."""
-        self._report = report_message(self._replica, telemetry)
+        self._report = report_message(self._replica, telemetry, asked)
         self._news.set()
 
     def leader_changed(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from askew.replication.value_codec import decode, encode, form_of
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 
 T = TypeVar("T")
 MAJOR = 1
@@ -74,9 +76,9 @@ def decided_of(message: pb.State) -> Decided:
     )
 
 
-def report_message(replica: str, telemetry: Telemetry) -> pb.Report:
-    """Return what a follower's sidecars told it, as it is sent. O(samples)."""
-    return pb.Report(major=MAJOR, replica=replica, telemetry=_value(telemetry, Telemetry))
+def report_message(replica: str, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> pb.Report:
+    """Return what a follower's sidecars told it and asked it for, as it is sent. O(samples)."""
+    return pb.Report(major=MAJOR, replica=replica, telemetry=_value(telemetry, Telemetry), asked=sorted(asked))
 
 
 def telemetry_of(message: pb.Report) -> Telemetry | None:

@@ -49,6 +49,7 @@ class IstioCluster:
         self.istiod.proxy_labels = dict(on)
         self.sidecars: dict[str, IstioSidecar] = {}
         self.sent = 0
+        self.takes_filters = True  # istiod; False as where EnvoyFilters are switched off, or are in another namespace
         self.http: aiohttp.ClientSession
         self.askew: BesideKubernetes
         self.to = Integration(host="127.0.0.1", port=self._xds_port, transport="plaintext")
@@ -173,7 +174,7 @@ class IstioCluster:
         """Do as istiod: push when EnvoyFilters, DestinationRules or VirtualServices in the API are others."""
         seen = ""
         while True:
-            found = self.api.all_of("EnvoyFilter")
+            found = self.api.all_of("EnvoyFilter") if self.takes_filters else []
             rules = [*self.api.all_of("DestinationRule"), *self.api.all_of("VirtualService")]
             versions = ",".join(f"{one['kind']} {one['metadata']['resourceVersion']}" for one in (*found, *rules))
             if versions != seen:
