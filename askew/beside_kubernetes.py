@@ -188,6 +188,7 @@ def topology_settings(settings: ServeSettings) -> TopologySettings:
         cluster_domain=settings.istio.cluster_domain,
         root_namespace=settings.istio.root_namespace,
         cluster_id=settings.kubernetes.cluster_id,
+        programming="istio-native" if settings.istio.mode == "native" else "endpoint-weights",
     )
 
 
