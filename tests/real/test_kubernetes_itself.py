@@ -34,7 +34,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[KubernetesItself]:
         yield running
 
 
-@pytest.mark.parametrize("overlay", ["istio", "plain-envoy", "enforcer"])
+@pytest.mark.parametrize("overlay", ["istio", "istio-tokens", "istio-native", "plain-envoy", "enforcer"])
 async def test_the_api_server_takes_the_manifests_strictly(tmp_path: Path, overlay: str) -> None:
     """No unknown field and no refused value."""
     async with KubernetesItself(tmp_path) as running:
