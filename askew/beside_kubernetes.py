@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from askew.control_plane import ControlPlane
 from askew.guard import guarded
 from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
+from askew.node_agents import NodeAgents
 from askew.replication.replicas import Replicas
 from askew.settings import ServeSettings
 from askew.token_access import token_check
+from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
 from istio.errors import SourceUnavailableError
 from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
+from istio.move_advice import MoveAdvisor
+from istio.node_containers import node_lists
+from istio.objects import Key, Pod
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.token_reviews import TokenReviews
@@ -25,6 +31,7 @@ from istio.wanted import is_native, least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
 
 SELF_CHECK_S = 2.0
+ADVISE_AGAIN_S = 10.0
 
 
 class BesideKubernetes:
@@ -92,12 +99,18 @@ class BesideKubernetes:
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
+        agents = plane.agents
+        agents.lists, agents.as_leader = lambda: node_lists(source.cluster), election.as_leader
+        source.on_objects = agents.note_change
+        advisor = MoveAdvisor(source.client, election)
         async with asyncio.TaskGroup() as parts:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
             parts.create_task(guarded("self-check", self._check_itself(plane, source)), name="self-check")
             parts.create_task(guarded("election", election.run()), name="election")
+            advising = advise_of_moves(agents, advisor, lambda: source.cluster.pods)
+            parts.create_task(guarded("move advice", advising), name="move-advice")
             on_ready()
 
     def _leadership_changed(self, *, leads: bool) -> None:
@@ -107,6 +120,7 @@ class BesideKubernetes:
         self._changed.set()
         if leads:
             self.plane.lead()
+        self.plane.agents.note_change()
 
     async def _tell_services(
         self, plane: ControlPlane, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
@@ -166,6 +180,16 @@ async def _review(source: KubernetesSource, token: str, *, audience: str) -> Map
     return await source.client.review_token(token, audience=audience)
 
 
+async def advise_of_moves(agents: NodeAgents, advisor: MoveAdvisor, pods: Callable[[], Mapping[Key, Pod]]) -> None:
+    """Tell of the agents' wishes in the cluster, until cancelled; what could not be told is told later."""
+    while True:
+        agents.wished.clear()
+        open_wishes = await advisor.step(agents.wishes(), pods())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ADVISE_AGAIN_S if open_wishes else None):
+                await agents.wished.wait()
+
+
 async def _wait_for(task: asyncio.Task[None]) -> None:
     """Wait for a task without taking it along when cancelled."""
     await asyncio.shield(task)
@@ -184,11 +208,13 @@ async def _either(event: asyncio.Event, task: asyncio.Task[None]) -> None:
 
 def topology_settings(settings: ServeSettings) -> TopologySettings:
     """Return how a cluster's objects are read."""
+    label, _, value = settings.nodes.agent_label.partition("=")
     return TopologySettings(
         cluster_domain=settings.istio.cluster_domain,
         root_namespace=settings.istio.root_namespace,
         cluster_id=settings.kubernetes.cluster_id,
         programming="istio-native" if settings.istio.mode == "native" else "endpoint-weights",
+        agents=AgentPods(settings.watchdog.namespace, label, value, settings.nodes.agent_port),
     )
 
 

@@ -13,7 +13,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from allocators.mesh_plan import Planner, plan_mesh
-from askew import debug_pages, performance_page
+from askew import debug_pages, node_agents_page, performance_page
+from askew.agent_channels import AgentChannels
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
 from askew.errors import CommandError
@@ -23,6 +24,8 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.node_agents import NodeAgents
+from askew.node_agents_page import NodeAgentsMetrics
 from askew.node_observing import NodeObserver
 from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
@@ -93,23 +96,26 @@ class ControlPlane:
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("prometheus").inc,
         )
+        channels = AgentChannels(settings.nodes)
+        if isinstance(mesh, str):
+            channels.check()  # in a cluster the secret may come after us, with the agents
+        self.agents = NodeAgents(
+            settings.nodes,
+            channels,
+            topology=lambda: self.topology,
+            is_active=lambda: self.replicas is None or self.replicas.leads,
+            on_error=self.metrics.source_errors.labels("node-agent").inc,
+        )
+        self.registry.register(NodeAgentsMetrics(self.agents))
         self.nodes = NodeObserver(
             settings.nodes,
+            channels=channels,
             topology=lambda: self.topology,
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
         self.telemetry = Telemetry()
-        extras = Extras(self.store, self.collector)
-        self.xds = XdsServer(
-            self.store,
-            settings.xds,
-            self.xds_metrics,
-            extras=extras,
-            admission=admission,
-            check_token=check_token,
-            account_of=self._account_of,
-        )
+        self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
@@ -117,6 +123,17 @@ class ControlPlane:
         self.ready = False
         self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
+
+    def _xds_server(self, admission: Admission, check_token: CheckToken | None) -> XdsServer:
+        return XdsServer(
+            self.store,
+            self.settings.xds,
+            self.xds_metrics,
+            extras=Extras(self.store, self.collector),
+            admission=admission,
+            check_token=check_token,
+            account_of=self._account_of,
+        )
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError for a bad source or a port that is not to be had."""
@@ -151,6 +168,7 @@ class ControlPlane:
                 parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
                 parts.create_task(guarded("prometheus", self.prometheus.run()), name="prometheus")
                 parts.create_task(guarded("nodes", self.nodes.run()), name="nodes")
+                parts.create_task(guarded("node agents", self.agents.run()), name="node-agents")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
                 log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
@@ -222,6 +240,7 @@ class ControlPlane:
     def _apply(self, topology: Topology, plan: Plan) -> None:
         changed = plan.generation != self.plan.generation or topology is not self.topology
         self.topology, self.plan = topology, plan
+        self.agents.note_change()
         if not changed:
             return
         before = self.configs
@@ -270,8 +289,11 @@ class ControlPlane:
 
     def _asked_sidecars(self) -> list[Container]:
         """Return whose statistics are to be read: of sidecars that are connected here, so that one replica asks."""
-        here = {client.proxy.workload_id for client in self.store.clients.values()}
-        wanted = to_be_asked(self.topology, self.settings.ingest.scrape)
+        whom = self.settings.ingest.scrape
+        # An agent is no reason to ask Istio's sidecars: it does not read them, and they show no clusters as installed.
+        proxies = (client.proxy for client in self.store.clients.values())
+        here = {proxy.workload_id for proxy in proxies if whom == "all" or not proxy.is_istio}
+        wanted = to_be_asked(self.topology, whom)
         return [container for container in wanted if container.proxy_id in here]
 
     def snapshot_of(self, proxy: Proxy) -> Snapshot | None:
@@ -290,6 +312,7 @@ class ControlPlane:
     async def _start_http(self) -> web.AppRunner:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
         routes += [*performance_page.routes(self), *telemetry_page.routes(self.collector)]
+        routes += node_agents_page.routes(self.agents)
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()

@@ -47,6 +47,7 @@ class KubernetesSource:
         self.on_change: Callable[[Topology], None] = lambda topology: None
         self.on_error: Callable[[], None] = lambda: None
         self.on_seen: Callable[[], None] = lambda: None  # something was other than before, were it but a refusal
+        self.on_objects: Callable[[], None] = lambda: None  # some object was other, also where the topology is not
         self.topology: Topology | None = None
         self.findings: Mapping[ServiceName, tuple[Finding, ...]] = {}
         self.self_check = SelfCheck()
@@ -98,6 +99,7 @@ class KubernetesSource:
             self._build()
             if self.topology is not None and self.topology is not topology:
                 self.on_change(self.topology)
+            self.on_objects()
             if self.topology is not topology or self.findings != findings:
                 self.on_seen()
             # A rollout is a stream of events: leave the loop to others between two builds, at most this often.

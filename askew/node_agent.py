@@ -35,6 +35,7 @@ from enforcer.errors import CannotListenError, EnforcerError
 from enforcer.extents import read_extents
 from enforcer.host import Host, real_host
 from enforcer.host_paths import HostPaths
+from enforcer.known_containers import KnownContainers
 from enforcer.listed_containers import ListedContainers
 from enforcer.measured_node import HostLinks
 from enforcer.network_peer import NetworkPeer, passed_on
@@ -45,6 +46,7 @@ from enforcer.proto import node_agent_pb2 as pb
 from enforcer.results import Restored
 from enforcer.settings import AgentSettings, ApiSettings, WriterSettings
 from enforcer.tls import ServerCertificates
+from enforcer.told_containers import ToldContainers
 from mesh.errors import BadInputError, one_line
 
 log = logging.getLogger(__name__)
@@ -80,14 +82,17 @@ class NodeAgentProcess:
     def __init__(self, choice: NodeChoice, settings: EnforceSettings) -> None:
         self.choice, self.settings = choice, settings
         paths = HostPaths(choice.host_root)
-        self.listed = ListedContainers(choice.containers_file or paths.containers_file)
+        self.known = KnownContainers(
+            ListedContainers(choice.containers_file or paths.containers_file),
+            ToldContainers(paths.state, node=choice.node, keeps=not choice.dry_run),
+        )
         names = NETWORK_JOURNAL if choice.role == "network" else WriterSettings().journal_name
         writer_settings = WriterSettings(journal_name=names, page_bytes=page_bytes())
         self.host: Host = real_host(paths, settings=writer_settings)
         self.writer = NodeWriter(self.host, writer_settings, dry_run=choice.dry_run)
         self.socket = f"{paths.state}/{settings.agent.network_socket}"
         self.peer: NetworkPeer | None = None
-        self.agent = NodeAgent(self.writer, node=choice.node, role=choice.role)
+        self.agent = NodeAgent(self.writer, node=choice.node, role=choice.role, known=self.known)
         self.loop: NodeLoop | None = None
         self.registry = CollectorRegistry()
         self.ready = False
@@ -122,13 +127,15 @@ class NodeAgentProcess:
     # -- starting, in order; what is opened here is closed in reverse --------------------------------------------------
 
     async def _start_writing(self, opened: AsyncExitStack) -> None:
-        self.host.know(self.listed.load())
+        self.host.know(self.known.load())
         _say(await self.writer.start())
         opened.push_async_callback(self._stop_writing)
         if self.agent.role == "cgroup":
             self.peer = NetworkPeer(self.socket)
             opened.push_async_callback(self.peer.close)
-        self.agent = NodeAgent(self.writer, node=self.choice.node, role=self.choice.role, peer=self.peer)
+        self.agent = NodeAgent(
+            self.writer, node=self.choice.node, role=self.choice.role, peer=self.peer, known=self.known
+        )
         capabilities = (await self.agent.status()).capabilities
         for resource, said in sorted(capabilities.items()):
             log.info("capability %s: %s", resource, said)
@@ -152,7 +159,7 @@ class NodeAgentProcess:
             least_bandwidth_percent=extents.least_bandwidth_percent,
         )
         settings = replace(settings, tick_s=min(settings.tick_s, strategy.tick_s))
-        self.loop = NodeLoop(self.agent, settings, listed=lambda: self.listed.now, decide=partitioning.decide)
+        self.loop = NodeLoop(self.agent, settings, listed=lambda: self.known.now, decide=partitioning.decide)
 
     async def _start_answering(self, opened: AsyncExitStack) -> None:
         measured = None if self.agent.role == "cgroup" else HostLinks(self.host)
@@ -191,15 +198,14 @@ class NodeAgentProcess:
     # -- running -------------------------------------------------------------------------------------------------------
 
     async def _housekeeping(self) -> None:
-        """End leases that have run out, yield to others, and follow the list of containers."""
+        """End leases that have run out, yield to others, and follow the lists of containers."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            if await asyncio.to_thread(self.listed.look):
-                await self.writer.run(partial(self.host.know, self.listed.now))
+            _say(await self.known.look(self.writer))
             _say(await self.agent.expire())
 
     async def _observe(self) -> pb.ObserveResponse:
-        names = [container.name for container in self.listed.now]
+        names = [container.name for container in self.known.now]
 
         def look() -> pb.ObserveResponse:
             found = [self.host.find(name) for name in names]

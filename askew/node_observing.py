@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
+from askew.agent_channels import AgentChannels, why
 from askew.errors import CommandError
 from askew.settings import NodeSettings
 from enforcer.errors import EnforcerError
@@ -37,23 +37,21 @@ class NodeObserver:
     on_error:
         Called for each agent that could not be asked.
 
-    Raises
-    ------
-    CommandError
-        for certificate files that cannot be read.
+    channels:
+        Shared with whoever else speaks to agents; who made them closes them.
     """
 
     def __init__(
         self,
         settings: NodeSettings,
         *,
+        channels: AgentChannels,
         topology: Callable[[], Topology],
         is_active: Callable[[], bool] = lambda: True,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._topology, self._is_active, self._on_error = settings, topology, is_active, on_error
-        self._credentials = _credentials(settings)
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._channels = channels
         self._known: dict[NodeName, NodeCounters] = {}
         self._failing: set[NodeName] = set()
 
@@ -63,54 +61,43 @@ class NodeObserver:
 
     async def run(self) -> None:
         """Ask until cancelled."""
-        try:
-            while self._settings.interval_s:
-                started_s = time.monotonic()
-                if self._is_active():
-                    await self.look()
-                await asyncio.sleep(max(0.0, started_s + self._settings.interval_s - time.monotonic()))
-            await asyncio.Event().wait()
-        finally:
-            await self._close(set(self._channels))
+        while self._settings.interval_s:
+            started_s = time.monotonic()
+            if self._is_active():
+                await self.look()
+            await asyncio.sleep(max(0.0, started_s + self._settings.interval_s - time.monotonic()))
+        await asyncio.Event().wait()
 
     async def look(self) -> None:
         """Ask every agent once, and look at this machine if it stands for nodes."""
         nodes = self._topology().nodes
         self._known = {node.name: self._known[node.name] for node in nodes if node.name in self._known}
-        await self._close(self._channels.keys() - {node.agent for node in nodes})
         at_once = asyncio.Semaphore(AT_ONCE)
         await asyncio.gather(*(self._ask(node.name, node.agent, at_once) for node in nodes if node.agent))
         if self._settings.this_machine:
             self._known |= {node.name: here(node.name) for node in nodes if not node.agent}
 
     async def _ask(self, name: NodeName, agent: str, at_once: asyncio.Semaphore) -> None:
-        if agent not in self._channels:
-            self._channels[agent] = self._opened(agent)
-        asked = self._channels[agent].unary_unary(OBSERVE, request_serializer=None, response_deserializer=None)
         async with at_once:
             try:
+                asked = self._channels.to(agent).unary_unary(
+                    OBSERVE, request_serializer=None, response_deserializer=None
+                )
                 answer = pb.ObserveResponse.FromString(await asked(b"", timeout=self._settings.deadline_s))
-            except (grpc.aio.AioRpcError, DecodeError) as error:
-                self._failed(name, agent, error)
+            except grpc.aio.AioRpcError as error:
+                await self._channels.failed(agent)
+                self._failed(name, agent, why(error))
+                return
+            except (DecodeError, CommandError) as error:
+                self._failed(name, agent, "malformed" if isinstance(error, DecodeError) else str(error))
                 return
         self._failing.discard(name)
         self._known[name] = counters_of(name, answer, time_s=time.time())
 
-    def _opened(self, agent: str) -> grpc.aio.Channel:
-        options = [("grpc.max_reconnect_backoff_ms", 10_000)]
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(agent, options=options)
-        return grpc.aio.secure_channel(agent, self._credentials, options=options)
-
-    async def _close(self, agents: set[str]) -> None:
-        for agent in agents:
-            await self._channels.pop(agent).close(None)
-
-    def _failed(self, name: NodeName, agent: str, error: grpc.aio.AioRpcError | DecodeError) -> None:
+    def _failed(self, name: NodeName, agent: str, said: str) -> None:
         self._on_error()
         if name not in self._failing:
-            why = error.details() or error.code().name if isinstance(error, grpc.aio.AioRpcError) else "malformed"
-            log.warning("%s", one_line(f"the agent of {name} at {agent} does not say how busy its node is: {why}"))
+            log.warning("%s", one_line(f"the agent of {name} at {agent} does not say how busy its node is: {said}"))
         self._failing.add(name)
 
 
@@ -140,17 +127,3 @@ def _network_bytes(file: Path) -> int | None:
     except (OSError, EnforcerError):
         return None
     return sum(one.receive_bytes + one.transmit_bytes for one in found if one.interface != LOOPBACK)
-
-
-def _credentials(settings: NodeSettings) -> grpc.ChannelCredentials | None:
-    files = (settings.ca_file, settings.key_file, settings.certificate_file)
-    if not any(files):
-        return None
-    try:
-        authorities, key, certificate = (Path(file).read_bytes() for file in files)
-    except OSError as error:
-        allowed = "a certificate, its key and authorities (PEM)"
-        raise CommandError(
-            one_line(f"nodes.certificate_file, key_file, ca_file: found {error.strerror}, allowed: {allowed}")
-        ) from error
-    return grpc.ssl_channel_credentials(authorities, key, certificate)

@@ -105,6 +105,15 @@ class NodeSettings:
     ca_file: str = ""
     """The authorities (PEM) of the agents' certificates."""
 
+    agent_name: str = ""
+    """The DNS name that their certificates have; empty: the host of their address, which on Kubernetes is a pod's."""
+
+    agent_label: str = "app.kubernetes.io/name=askew-enforcer"
+    """On Kubernetes: the label of the agents' pods, in ``watchdog.namespace``."""
+
+    agent_port: int = 18100
+    """On Kubernetes: the agents' gRPC port."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServeSettings:

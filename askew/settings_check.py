@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import urlsplit
 
 from askew.errors import CommandError
 from askew.replication.settings import check as check_replication
-from askew.settings import LoopSettings, PrometheusSourceSettings, ServeSettings
+from askew.settings import LoopSettings, NodeSettings, PrometheusSourceSettings, ServeSettings
 from istio import integration
 from mesh.errors import BadInputError, one_line
 from xds_server.errors import BadSettingsError
@@ -24,6 +25,7 @@ def check(settings: ServeSettings) -> None:
         _check_loop(settings.loop)
         _check_prometheus(settings.prometheus)
         _check_tokens(settings)
+        _check_nodes(settings.nodes)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
 
@@ -39,6 +41,17 @@ def _check_tokens(settings: ServeSettings) -> None:
         # Sidecars would be sent to a port that nobody listens on, and new pods would wait for it.
         allowed = "a port: with istio.mode googleGrpc sidecars show tokens (or istio.transport plaintext)"
         raise BadInputError("xds.token_port", settings.xds.token_port, allowed)
+
+
+def _check_nodes(nodes: NodeSettings) -> None:
+    files = {name: getattr(nodes, name) for name in ("certificate_file", "key_file", "ca_file")}
+    if any(files.values()) and not all(files.values()):
+        missing = ", ".join(f"nodes.{name}" for name, file in files.items() if not file)
+        raise CommandError(f"{missing}: found nothing, allowed: a file (mTLS needs certificate, key and authorities)")
+    if not re.fullmatch(r"[-._/A-Za-z0-9]{1,317}=[-._A-Za-z0-9]{1,63}", nodes.agent_label):
+        raise BadInputError("nodes.agent_label", nodes.agent_label, "KEY=VALUE, a label of pods")
+    if not 1 <= nodes.agent_port <= 65535:
+        raise BadInputError("nodes.agent_port", nodes.agent_port, "a port from 1 to 65535")
 
 
 def _check_prometheus(prometheus: PrometheusSourceSettings) -> None:

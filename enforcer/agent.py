@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Literal, Protocol
 
 from enforcer.api_messages import MigrationWish, NodeStatus
-from enforcer.errors import PeerUnavailableError
+from enforcer.errors import PeerUnavailableError, UnsupportedError
+from enforcer.known_containers import KnownContainers, Taken
 from enforcer.node_writer import NodeWriter
 from enforcer.results import ActionResult, Restored
+from enforcer.told_containers import ToldList
 from mesh.actions import RESOURCES, Action, ActionSet
 
 Role = Literal["all", "cgroup", "network"]
@@ -37,10 +39,20 @@ class NodeAgent:
         ``cgroup`` and ``network`` each write only their own resources; ``all`` writes both.
     peer:
         The network role, for ``cgroup``.
+    known:
+        Takes the lists that are told. The network role follows the cgroup role's file, and takes none.
     """
 
-    def __init__(self, writer: NodeWriter, *, node: str, role: Role, peer: Peer | None = None) -> None:
-        self.writer, self.node, self.role, self._peer = writer, node, role, peer
+    def __init__(
+        self,
+        writer: NodeWriter,
+        *,
+        node: str,
+        role: Role,
+        peer: Peer | None = None,
+        known: KnownContainers | None = None,
+    ) -> None:
+        self.writer, self.node, self.role, self._peer, self._known = writer, node, role, peer, known
         self.migrations: tuple[MigrationWish, ...] = ()
         self.governed: frozenset[tuple[str, str]] = frozenset()
         """(container, resource) that the loop divides; others' actions on them are refused."""
@@ -102,6 +114,7 @@ class NodeAgent:
             leases=tuple(state.leases.values()),
             conflicts=tuple(state.conflicts),
             migrations=self.migrations,
+            containers_generation=0 if self._known is None else self._known.generation,
         )
         return mine if self._peer is None else await self._with_peer(mine, self._peer)
 
@@ -114,6 +127,20 @@ class NodeAgent:
             except PeerUnavailableError as error:
                 restored += Restored(failed=(f"network: {error}; it gives back at its leases' ends",))
         return restored
+
+    async def set_containers(self, told: ToldList) -> Taken:
+        """Put a told list of containers in force; the leases of those that it drops have ended then.
+
+        Raises
+        ------
+        UnsupportedError
+            where this role takes no lists.
+        BadInputError, StaleListError, ListNotKeptError
+            as ``ToldContainers.take``.
+        """
+        if self._known is None or self.role == "network":
+            raise UnsupportedError(f"the role {self.role} takes no list of containers")
+        return await self._known.take(told, self.writer)
 
     async def expire(self) -> Restored:
         """Give back what has run out in this role."""

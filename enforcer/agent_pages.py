@@ -67,6 +67,7 @@ async def _status(agent: NodeAgent) -> dict[str, Any]:
             }
             for lease in status.leases
         ],
+        "containers_generation": status.containers_generation,
         "conflicts": list(status.conflicts),
         "migrations": [
             {"container": wish.container, "reason": wish.reason, "certain": wish.certain} for wish in status.migrations

@@ -22,8 +22,16 @@ from enforcer.api_messages import (
     message_of_status,
     parse,
     response_of,
+    told_list_of,
 )
-from enforcer.errors import EnforcerError, PeerUnavailableError, StaleGenerationError, UnknownContainerError
+from enforcer.errors import (
+    EnforcerError,
+    PeerUnavailableError,
+    StaleGenerationError,
+    StaleListError,
+    UnknownContainerError,
+    UnsupportedError,
+)
 from enforcer.journal import Lease
 from enforcer.node_writer import boot_clock_s
 from enforcer.proto import node_agent_pb2 as pb
@@ -89,6 +97,7 @@ class NodeAgentService:
             "Revert": self.revert,
             "Measure": self.measure,
             "Observe": self.observe,
+            "SetContainers": self.set_containers,
         }
         methods: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             name: grpc.unary_unary_rpc_method_handler(method) for name, method in unary.items()
@@ -128,7 +137,8 @@ class NodeAgentService:
         told = None
         while True:
             status = await self._agent.status()
-            seen = (status.generation, status.capabilities, status.conflicts, status.migrations, _held(status.leases))
+            lists = (status.generation, status.containers_generation)
+            seen = (lists, status.capabilities, status.conflicts, status.migrations, _held(status.leases))
             if seen != told:
                 told = seen
                 yield message_of_status(status, now_s=boot_clock_s()).SerializeToString()
@@ -149,6 +159,21 @@ class NodeAgentService:
         await self._admit(context)
         await self._parsed(pb.ObserveRequest, request, context)
         return (await self._observe()).SerializeToString()
+
+    async def set_containers(self, request: bytes, context: Context) -> bytes:
+        """Put a list of containers in force; nothing changes by one that is malformed, too old or another node's."""
+        await self._admit(context)
+        try:
+            taken = await self._agent.set_containers(told_list_of(parse(pb.SetContainersRequest, request)))
+        except BadInputError as error:
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except StaleListError as error:
+            await self._refuse(context, grpc.StatusCode.FAILED_PRECONDITION, str(error))
+        except UnsupportedError as error:
+            await self._refuse(context, grpc.StatusCode.UNIMPLEMENTED, str(error))
+        except EnforcerError as error:
+            await self._refuse(context, grpc.StatusCode.INTERNAL, str(error))
+        return pb.SetContainersResponse(containers=taken.containers, ended=taken.ended).SerializeToString()
 
     async def measure(self, request: bytes, context: Context) -> bytes:
         """Measure a container's links, here or by the network role."""
@@ -216,6 +241,7 @@ def server(service: NodeAgentService) -> grpc.aio.Server:
             ("grpc.max_receive_message_length", LARGEST_REQUEST_BYTES),
             ("grpc.keepalive_time_ms", 30_000),
             ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # a watch is silent, and its client asks
         ]
     )
     made.add_generic_rpc_handlers(service.handlers())

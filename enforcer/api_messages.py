@@ -11,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from enforcer.journal import Lease
 from enforcer.proto import node_agent_pb2 as pb
 from enforcer.results import ActionResult, Outcome, Restored, WriteMade
+from enforcer.told_containers import ToldList, read_told_list
 from mesh.actions import Action, ActionSet, read_action_set
 from mesh.errors import BadInputError
 from mesh.link_measurement import Measurement, Unmeasured
@@ -49,6 +50,7 @@ class NodeStatus:
     leases: tuple[Lease, ...] = ()
     conflicts: tuple[str, ...] = ()
     migrations: tuple[MigrationWish, ...] = ()
+    containers_generation: int = 0
 
 
 def parse(message: type[M], data: bytes) -> M:
@@ -70,6 +72,37 @@ def _document_of(action: pb.Action) -> dict[str, Any]:
     document = {"container": action.container, "resource": action.resource, "unit": action.unit}
     which = action.WhichOneof("value")
     return document if which is None else document | {"value": getattr(action, which)}
+
+
+def told_list_of(request: pb.SetContainersRequest) -> ToldList:
+    """Return the list of a request. Raises BadInputError, with the path inside the message."""
+    containers = [_entry_of(container) for container in request.containers]
+    return read_told_list({"node": request.node, "generation": request.generation, "containers": containers})
+
+
+def _entry_of(container: pb.ListedContainer) -> dict[str, Any]:
+    place = container.WhichOneof("place")
+    entry: dict[str, Any] = {"name": container.name}
+    entry |= {} if place is None else {place: getattr(container, place)}
+    optional = {"container_class": "class", "target_ms": "target_ms", "percentile": "percentile", "latency": "latency"}
+    return entry | {key: getattr(container, name) for name, key in optional.items() if container.HasField(name)}
+
+
+def message_of_told_list(told: ToldList) -> pb.SetContainersRequest:
+    """Return the request that tells a list."""
+    containers = [
+        pb.ListedContainer(
+            name=one.name,
+            cgroup=one.cgroup,
+            pid=one.pid,
+            container_class=one.container_class,
+            target_ms=one.target_ms or None,
+            percentile=one.percentile,
+            latency=one.latency or None,
+        )
+        for one in told.containers
+    ]
+    return pb.SetContainersRequest(node=told.node, generation=told.generation, containers=containers)
 
 
 def request_of(action_set: ActionSet, *, dry_run: bool) -> pb.ApplyRequest:
@@ -127,6 +160,7 @@ def message_of_status(status: NodeStatus, *, now_s: float) -> pb.StatusResponse:
         actions=held,
         conflicts=status.conflicts,
         migrations=wishes,
+        containers_generation=status.containers_generation,
     )
 
 

@@ -1,9 +1,10 @@
-"""``--containers FILE``: the containers of a host without Kubernetes, by process or by control group."""
+"""Which containers a host has, by process or by control group: ``--containers FILE``, and what is told in its form."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from enforcer.container_paths import ContainerClass
 from mesh.document import Fields, integer, load_document, matching, number, one_of, read_list
@@ -32,6 +33,11 @@ class ListedContainer:
     percentile: float = 99.0
     latency: str = ""
 
+    @property
+    def place(self) -> tuple[int | None, str | None]:
+        """Where it is found: two entries with one place are one container."""
+        return self.pid, self.cgroup
+
 
 def parse_containers_file(text: str) -> tuple[ListedContainer, ...]:
     """Return the entries of a containers file.
@@ -50,13 +56,36 @@ def parse_containers_file(text: str) -> tuple[ListedContainer, ...]:
         json.loads(text)
     except (ValueError, RecursionError) as error:
         raise BadInputError("", f"JSON that cannot be read: {error}", "valid JSON") from error
-    listed = read_list(load_document(text), "", _container)
+    return read_containers(load_document(text), "")
+
+
+def read_containers(value: object, path: str) -> tuple[ListedContainer, ...]:
+    """Return the entries of a list as a document has it. Raises BadInputError, with the place below ``path``."""
+    listed = read_list(value, path, _container)
     seen: set[str] = set()
     for index, container in enumerate(listed):
         if container.name in seen:
-            raise BadInputError(f"[{index}].name", container.name, "each container once")
+            raise BadInputError(f"{path}[{index}].name", container.name, "each container once")
         seen.add(container.name)
     return tuple(listed)
+
+
+def entry_of(container: ListedContainer) -> dict[str, Any]:
+    """Return the entry that :func:`read_containers` reads as this container.
+
+    >>> entry_of(ListedContainer(ContainerName("cart-0"), pid=42))
+    {'name': 'cart-0', 'pid': 42, 'class': 'latency-critical', 'percentile': 99.0}
+    """
+    entry = {
+        "name": container.name,
+        "pid": container.pid,
+        "cgroup": container.cgroup,
+        "class": container.container_class,
+        "target_ms": container.target_ms or None,
+        "percentile": container.percentile,
+        "latency": container.latency or None,
+    }
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _container(value: object, path: str) -> ListedContainer:

@@ -27,6 +27,19 @@ class StaleGenerationError(EnforcerError):
         super().__init__(f"generation: found {found}, allowed: {newest} or newer")
 
 
+class StaleListError(EnforcerError):
+    """The list of containers is older than the one in force, or as new and another: drop it."""
+
+    def __init__(self, found: int, newest: int) -> None:
+        self.found, self.newest = found, newest
+        allowed = f"newer than {newest}" if found == newest else f"{newest} or newer"
+        super().__init__(f"generation: found {found}{' with another list' * (found == newest)}, allowed: {allowed}")
+
+
+class ListNotKeptError(EnforcerError):
+    """The list of containers cannot be written to the state directory: the one in force stays; tell it again."""
+
+
 class UnknownContainerError(EnforcerError):
     """No container of this host has that name: nothing is written."""
 

@@ -125,6 +125,8 @@ class Host:
     def know(self, listed: Sequence[ListedContainer]) -> None:
         """Take another list of containers by name."""
         self._listed = {container.name: container for container in listed}
+        places = {container.cgroup for container in listed}
+        self._found = {name: groups for name, groups in self._found.items() if name in places}  # ids come and go
 
     def group_roots(self) -> dict[str, str]:
         """Return where control groups are mounted, by v1 controller; the key "" is cgroup v2."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from typing import TypeVar
@@ -68,6 +68,10 @@ class NodeWriter:
     async def revert(self) -> Restored:
         """Give everything back."""
         return Restored() if self.is_dry_run else await self._call(self._made.revert)
+
+    async def release(self, containers: Collection[str]) -> Restored:
+        """End the leases of these containers, and give back what no other asks for."""
+        return Restored() if self.is_dry_run else await self._call(lambda: self._made.release(containers))
 
     async def uses(self, names: Iterable[ContainerName]) -> dict[ContainerName, ContainerUse]:
         """Return what containers have used; those that have gone are left out."""

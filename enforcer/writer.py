@@ -6,7 +6,7 @@ for is again what it was before. How a change reaches the kernel and the disk st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from enforcer.cells import Cell, Demand, NotDone
@@ -105,6 +105,11 @@ class Writer:
         if not ended and not waiting and self.state == before:
             return Restored()
         return Restored(conflicts=conflicts) + self._end(ended)
+
+    def release(self, containers: Collection[str]) -> Restored:
+        """End the leases of these containers: of their values, those that no other asks for are given back."""
+        conflicts = self._transactions.yield_to_others()
+        return Restored(conflicts=conflicts) + self._end([key for key in self.state.leases if key[0] in containers])
 
     def revert(self) -> Restored:
         """Give back every original. What others have changed stays as they want it."""

@@ -47,6 +47,9 @@ class Pod:
     workload_kind: str = ""
     host_network: bool = False
     ended: bool = False
+    uid: str = ""
+    container_id: str = ""
+    """The runtime's id of its app's container while that runs, without the runtime's name."""
 
 
 @dataclass(frozen=True, slots=True)

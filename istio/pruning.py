@@ -44,6 +44,9 @@ from istio.objects import (
 from mesh.policy import PREFIX
 
 _OF_PLACES = re.compile(r"topology\.|failure-domain\.")
+_RUNTIME_ID = re.compile(r"[a-z][-.a-z0-9]*://([0-9a-f]{12,64})")
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+PROXIES = ("istio-proxy", "askew-sidecar")
 SERVICE_OF_SLICE = "kubernetes.io/service-name"
 KEPT_ANNOTATIONS = frozenset(
     (
@@ -119,7 +122,24 @@ def _pod(parts: _Parts) -> Pod:
         workload_kind=workload_kind,
         host_network=parts.spec.get("hostNetwork") is True,
         ended=parts.status.get("phase") in ("Succeeded", "Failed"),
+        uid=_text(parts.metadata.get("uid")),
+        container_id=_container_id(parts),
     )
+
+
+def _container_id(parts: _Parts) -> str:
+    """Return the runtime's id of the app's container: the one that kubectl means, or the first that is no proxy.
+
+    Istio writes the annotation when it injects its sidecar. Sidecars in ``initContainers`` are never the app.
+    """
+    names = [_text(_mapping(one).get("name")) for one in _items(parts.spec.get("containers"))]
+    meant = _text(_mapping(parts.metadata.get("annotations")).get(DEFAULT_CONTAINER))
+    app = meant if meant in names else next((name for name in names if name not in PROXIES), "")
+    for one in map(_mapping, _items(parts.status.get("containerStatuses"))):
+        if one.get("name") == app and "running" in _mapping(one.get("state")):
+            found = _RUNTIME_ID.fullmatch(_text(one.get("containerID")))
+            return found[1] if found else ""
+    return ""
 
 
 def _workload(parts: _Parts) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Events on Services: what was done, or why not, where a person looks with ``kubectl describe``."""
+"""Events on Services and Pods: what was done, or why not, where a person looks with ``kubectl describe``."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from istio.errors import ExistsAlreadyError
 from istio.kinds import EVENTS, Kind
+from istio.objects import Key
 from mesh.topology import ServiceName
 
 COMPONENT = "askew"
@@ -26,6 +27,16 @@ class EventStore(Protocol):
 def service_event(service: ServiceName, reason: str, message: str, *, now_s: float, uid: str = "") -> KubeObject:
     """Return an Event about a Service. What says the same of the same object has the same name, whoever tells it."""
     name, _, namespace = service.rpartition(".")
+    return _event("Service", (namespace, name), reason, message, now_s=now_s, uid=uid)
+
+
+def pod_event(pod: Key, reason: str, message: str, *, now_s: float, uid: str = "") -> KubeObject:
+    """Return an Event about a Pod."""
+    return _event("Pod", pod, reason, message, now_s=now_s, uid=uid)
+
+
+def _event(kind: str, key: Key, reason: str, message: str, *, now_s: float, uid: str) -> KubeObject:
+    namespace, name = key
     time = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     digest = hashlib.blake2b(f"{uid}\0{reason}\0{message}".encode(), digest_size=6).hexdigest()
     return {
@@ -34,7 +45,7 @@ def service_event(service: ServiceName, reason: str, message: str, *, now_s: flo
         "metadata": {"name": f"{name}.askew-{digest}", "namespace": namespace},
         "involvedObject": {
             "apiVersion": "v1",
-            "kind": "Service",
+            "kind": kind,
             "name": name,
             "namespace": namespace,
             **({"uid": uid} if uid else {}),

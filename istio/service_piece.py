@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex, ejecting_clusters, host_of, subset_labels
 from istio.endpoints import Ready, ready_endpoints
@@ -34,6 +35,7 @@ class TopologySettings:
     """Istio's own name of this cluster, for telemetry."""
     programming: Literal["endpoint-weights", "istio-native"] = "endpoint-weights"
     """What a Service gets that asks for nothing else; in mode ``native`` no Service can have endpoint weights."""
+    agents: AgentPods = field(default_factory=AgentPods)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from istio.agent_pods import agent_addresses
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex
 from istio.objects import NETWORK, Key, Pod, VirtualService
@@ -94,7 +95,9 @@ class TopologyBuilder:
             subsets={piece.service.name: piece.subsets for piece in pieces if piece.subsets},
             ejecting=frozenset().union(*(piece.ejecting for piece in pieces)),
         )
-        topology = Topology(nodes=_places(services, around, zones), services=tuple(services), istio=istio)
+        agents = agent_addresses(self._cluster, self._settings.agents)
+        nodes = _places(services, around, zones, agents)
+        topology = Topology(nodes=nodes, services=tuple(services), istio=istio)
         return Seen(topology, {piece.service.name: piece.findings for piece in pieces if piece.findings})
 
     def _workloads(self, services: Sequence[Service], around: Surroundings) -> list[Service]:
@@ -153,11 +156,14 @@ def _place(node: KubernetesNode) -> Node:
     return Node(NodeName(node.name), zone=first(ZONE), region=first(REGION), subzone=first(SUBZONE))
 
 
-def _places(services: Iterable[Service], around: Surroundings, zones: Mapping[NodeName, str]) -> tuple[Node, ...]:
+def _places(
+    services: Iterable[Service], around: Surroundings, zones: Mapping[NodeName, str], agents: Mapping[NodeName, str]
+) -> tuple[Node, ...]:
     """Return the nodes by name: the API's, and those that containers stand on before the API has told of them."""
     nodes = dict(around.nodes)
     for service in services:
         for container in service.containers:
             if container.node not in nodes:
                 nodes[container.node] = Node(container.node, zone=zones.get(container.node, ""))
+    nodes |= {name: replace(nodes[name], agent=address) for name, address in agents.items() if name in nodes}
     return tuple(nodes[name] for name in sorted(nodes))

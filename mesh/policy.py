@@ -34,6 +34,15 @@ class Slo:
 
 
 @dataclass(frozen=True, slots=True)
+class LatencyMetrics:
+    """Where an app itself shows how long its requests took: a Prometheus page, and which histogram of it."""
+
+    port: int
+    path: str
+    histogram: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The annotations of one service, parsed. A field that is None was not given and means ``auto``."""
 
@@ -44,6 +53,7 @@ class Policy:
     cross_node_cost_ms: float | None = None
     max_overload: float = 1.0
     slo: Slo | None = None
+    latency_metrics: LatencyMetrics | None = None
     programming: Programming | None = None
     scale: Recommend = "off"
     move: Recommend = "off"
@@ -195,6 +205,15 @@ def _slo(value: str, where: str) -> Slo:
     return Slo(percentile=percentile, limit_ms=limit)
 
 
+def _latency_metrics(value: str, where: str) -> LatencyMetrics:
+    match = re.fullmatch(
+        r"([0-9]{1,5})(/[-._~!$&'()*+,;=:@/?%A-Za-z0-9]{0,500})(?:#([A-Za-z_:][A-Za-z0-9_:]{0,200}))?", value
+    )
+    if match is None or not 1 <= int(match[1]) <= 65535:
+        raise BadInputError(where, value, "PORT/PATH or PORT/PATH#HISTOGRAM, such as 9090/metrics#request_seconds")
+    return LatencyMetrics(int(match[1]), match[2], match[3] or "")
+
+
 _PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "routing": ("routing", _one_of(ROUTINGS)),
     "mode": ("mode", _one_of(MODES)),
@@ -203,6 +222,7 @@ _PARSERS: dict[str, tuple[str, Callable[[str, str], object]]] = {
     "cross-node-cost": ("cross_node_cost_ms", _cross_node_cost),
     "max-overload": ("max_overload", _max_overload),
     "slo": ("slo", _slo),
+    "latency-metrics": ("latency_metrics", _latency_metrics),
     "programming": ("programming", _one_of(PROGRAMMINGS)),
     "scale": ("scale", _one_of(RECOMMENDS)),
     "move": ("move", _one_of(RECOMMENDS)),

@@ -251,7 +251,11 @@ def test_the_mesh_file_page_shows_refusals_as_they_are() -> None:
 def test_the_mesh_file_page_has_every_annotation() -> None:
     """Every annotation stands in the table; every field of a policy has one."""
     said = {key for cells in rows("docs/mesh-file.md", "Annotations") for key in code(cells[0])}
-    names = {"cross_node_cost_ms": "cross-node-cost", "max_overload": "max-overload"}
+    names = {
+        "cross_node_cost_ms": "cross-node-cost",
+        "max_overload": "max-overload",
+        "latency_metrics": "latency-metrics",
+    }
 
     assert said == {PREFIX + names.get(field.name, field.name) for field in fields(Policy)}
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65nforcer/proto/node_agent.proto\x12\x11\x61skew.enforcer.v1\"f\n\x06\x41\x63tion\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04\x63pus\x18\x04 \x01(\tH\x00\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x07\n\x05value\"n\n\x0c\x41pplyRequest\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\r\n\x05ttl_s\x18\x02 \x01(\x01\x12*\n\x07\x61\x63tions\x18\x03 \x03(\x0b\x32\x19.askew.enforcer.v1.Action\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"S\n\x05Write\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"\x94\x01\n\x06Result\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12+\n\x07outcome\x18\x03 \x01(\x0e\x32\x1a.askew.enforcer.v1.Outcome\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12(\n\x06writes\x18\x05 \x03(\x0b\x32\x18.askew.enforcer.v1.Write\"O\n\rApplyResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.askew.enforcer.v1.Result\"\x0f\n\rStatusRequest\"a\n\nHeldAction\x12)\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x19.askew.enforcer.v1.Action\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x14\n\x0c\x65xpires_in_s\x18\x03 \x01(\x01\"?\n\tMigration\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x65rtain\x18\x03 \x01(\x08\"\xc6\x02\n\x0eStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12I\n\x0c\x63\x61pabilities\x18\x05 \x03(\x0b\x32\x33.askew.enforcer.v1.StatusResponse.CapabilitiesEntry\x12.\n\x07\x61\x63tions\x18\x06 \x03(\x0b\x32\x1d.askew.enforcer.v1.HeldAction\x12\x11\n\tconflicts\x18\x07 \x03(\t\x12\x30\n\nmigrations\x18\x08 \x03(\x0b\x32\x1c.askew.enforcer.v1.Migration\x1a\x33\n\x11\x43\x61pabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x0f\n\rRevertRequest\"]\n\x0eRevertResponse\x12(\n\x06writes\x18\x01 \x03(\x0b\x32\x18.askew.enforcer.v1.Write\x12\x11\n\tconflicts\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x03 \x03(\t\"D\n\x0eMeasureRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07limit_s\x18\x03 \x01(\x01\"v\n\tLinkBytes\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0c\n\x04side\x18\x03 \x01(\t\x12\x12\n\nbytes_sent\x18\x04 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x05 \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x06 \x01(\r\",\n\nUnmeasured\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc9\x01\n\x0fMeasureResponse\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08window_s\x18\x02 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x12\n\ncost_cpu_s\x18\x04 \x01(\x01\x12+\n\x05links\x18\x05 \x03(\x0b\x32\x1c.askew.enforcer.v1.LinkBytes\x12\r\n\x05notes\x18\x06 \x03(\t\x12\x32\n\x0bpassed_over\x18\x07 \x03(\x0b\x32\x1d.askew.enforcer.v1.Unmeasured\"\x10\n\x0eObserveRequest\"\xce\x01\n\x11\x43ontainerCounters\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x12\n\x05\x63pu_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x1a\n\rreceive_bytes\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x1b\n\x0etransmit_bytes\x18\x05 \x01(\x04H\x03\x88\x01\x01\x42\x08\n\x06_cpu_sB\x0f\n\r_memory_bytesB\x10\n\x0e_receive_bytesB\x11\n\x0f_transmit_bytes\"\xfd\x02\n\x0fObserveResponse\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x12\n\nbusy_cpu_s\x18\x02 \x01(\x01\x12\x0c\n\x04\x63pus\x18\x03 \x01(\r\x12\x19\n\x11memory_used_bytes\x18\x04 \x01(\x04\x12\x45\n\npressure_s\x18\x05 \x03(\x0b\x32\x31.askew.enforcer.v1.ObserveResponse.PressureSEntry\x12\x1f\n\x12memory_moved_bytes\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x1d\n\x10\x63\x61\x63he_used_bytes\x18\x07 \x01(\x04H\x01\x88\x01\x01\x12\x38\n\ncontainers\x18\x08 \x03(\x0b\x32$.askew.enforcer.v1.ContainerCounters\x1a\x30\n\x0ePressureSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x15\n\x13_memory_moved_bytesB\x13\n\x11_cache_used_bytes*h\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\r\n\tUNCHANGED\x10\x02\x12\x0f\n\x0bUNSUPPORTED\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\x32\xe9\x03\n\tNodeAgent\x12J\n\x05\x41pply\x12\x1f.askew.enforcer.v1.ApplyRequest\x1a .askew.enforcer.v1.ApplyResponse\x12M\n\x06Status\x12 .askew.enforcer.v1.StatusRequest\x1a!.askew.enforcer.v1.StatusResponse\x12M\n\x06Revert\x12 .askew.enforcer.v1.RevertRequest\x1a!.askew.enforcer.v1.RevertResponse\x12N\n\x05Watch\x12 .askew.enforcer.v1.StatusRequest\x1a!.askew.enforcer.v1.StatusResponse0\x01\x12P\n\x07Measure\x12!.askew.enforcer.v1.MeasureRequest\x1a\".askew.enforcer.v1.MeasureResponse\x12P\n\x07Observe\x12!.askew.enforcer.v1.ObserveRequest\x1a\".askew.enforcer.v1.ObserveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x65nforcer/proto/node_agent.proto\x12\x11\x61skew.enforcer.v1\"f\n\x06\x41\x63tion\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12\x10\n\x06number\x18\x03 \x01(\x01H\x00\x12\x0e\n\x04\x63pus\x18\x04 \x01(\tH\x00\x12\x0c\n\x04unit\x18\x05 \x01(\tB\x07\n\x05value\"n\n\x0c\x41pplyRequest\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12\r\n\x05ttl_s\x18\x02 \x01(\x01\x12*\n\x07\x61\x63tions\x18\x03 \x03(\x0b\x32\x19.askew.enforcer.v1.Action\x12\x0f\n\x07\x64ry_run\x18\x04 \x01(\x08\"S\n\x05Write\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x13\n\x06\x62\x65\x66ore\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x12\n\x05\x61\x66ter\x18\x03 \x01(\tH\x01\x88\x01\x01\x42\t\n\x07_beforeB\x08\n\x06_after\"\x94\x01\n\x06Result\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x10\n\x08resource\x18\x02 \x01(\t\x12+\n\x07outcome\x18\x03 \x01(\x0e\x32\x1a.askew.enforcer.v1.Outcome\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12(\n\x06writes\x18\x05 \x03(\x0b\x32\x18.askew.enforcer.v1.Write\"O\n\rApplyResponse\x12\x12\n\ngeneration\x18\x01 \x01(\x04\x12*\n\x07results\x18\x02 \x03(\x0b\x32\x19.askew.enforcer.v1.Result\"\x0f\n\rStatusRequest\"a\n\nHeldAction\x12)\n\x06\x61\x63tion\x18\x01 \x01(\x0b\x32\x19.askew.enforcer.v1.Action\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x14\n\x0c\x65xpires_in_s\x18\x03 \x01(\x01\"?\n\tMigration\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07\x63\x65rtain\x18\x03 \x01(\x08\"\xe5\x02\n\x0eStatusResponse\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0f\n\x07\x64ry_run\x18\x03 \x01(\x08\x12\x12\n\ngeneration\x18\x04 \x01(\x04\x12I\n\x0c\x63\x61pabilities\x18\x05 \x03(\x0b\x32\x33.askew.enforcer.v1.StatusResponse.CapabilitiesEntry\x12.\n\x07\x61\x63tions\x18\x06 \x03(\x0b\x32\x1d.askew.enforcer.v1.HeldAction\x12\x11\n\tconflicts\x18\x07 \x03(\t\x12\x30\n\nmigrations\x18\x08 \x03(\x0b\x32\x1c.askew.enforcer.v1.Migration\x12\x1d\n\x15\x63ontainers_generation\x18\t \x01(\x04\x1a\x33\n\x11\x43\x61pabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x0f\n\rRevertRequest\"]\n\x0eRevertResponse\x12(\n\x06writes\x18\x01 \x03(\x0b\x32\x18.askew.enforcer.v1.Write\x12\x11\n\tconflicts\x18\x02 \x03(\t\x12\x0e\n\x06\x66\x61iled\x18\x03 \x03(\t\"D\n\x0eMeasureRequest\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x0e\n\x06method\x18\x02 \x01(\t\x12\x0f\n\x07limit_s\x18\x03 \x01(\x01\"v\n\tLinkBytes\x12\x0c\n\x04peer\x18\x01 \x01(\t\x12\x0c\n\x04port\x18\x02 \x01(\r\x12\x0c\n\x04side\x18\x03 \x01(\t\x12\x12\n\nbytes_sent\x18\x04 \x01(\x04\x12\x16\n\x0e\x62ytes_received\x18\x05 \x01(\x04\x12\x13\n\x0b\x63onnections\x18\x06 \x01(\r\",\n\nUnmeasured\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xc9\x01\n\x0fMeasureResponse\x12\x0e\n\x06method\x18\x01 \x01(\t\x12\x10\n\x08window_s\x18\x02 \x01(\x01\x12\x10\n\x08\x63omplete\x18\x03 \x01(\x08\x12\x12\n\ncost_cpu_s\x18\x04 \x01(\x01\x12+\n\x05links\x18\x05 \x03(\x0b\x32\x1c.askew.enforcer.v1.LinkBytes\x12\r\n\x05notes\x18\x06 \x03(\t\x12\x32\n\x0bpassed_over\x18\x07 \x03(\x0b\x32\x1d.askew.enforcer.v1.Unmeasured\"\x10\n\x0eObserveRequest\"\xce\x01\n\x11\x43ontainerCounters\x12\x11\n\tcontainer\x18\x01 \x01(\t\x12\x12\n\x05\x63pu_s\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0cmemory_bytes\x18\x03 \x01(\x04H\x01\x88\x01\x01\x12\x1a\n\rreceive_bytes\x18\x04 \x01(\x04H\x02\x88\x01\x01\x12\x1b\n\x0etransmit_bytes\x18\x05 \x01(\x04H\x03\x88\x01\x01\x42\x08\n\x06_cpu_sB\x0f\n\r_memory_bytesB\x10\n\x0e_receive_bytesB\x11\n\x0f_transmit_bytes\"\xfd\x02\n\x0fObserveResponse\x12\x0e\n\x06time_s\x18\x01 \x01(\x01\x12\x12\n\nbusy_cpu_s\x18\x02 \x01(\x01\x12\x0c\n\x04\x63pus\x18\x03 \x01(\r\x12\x19\n\x11memory_used_bytes\x18\x04 \x01(\x04\x12\x45\n\npressure_s\x18\x05 \x03(\x0b\x32\x31.askew.enforcer.v1.ObserveResponse.PressureSEntry\x12\x1f\n\x12memory_moved_bytes\x18\x06 \x01(\x04H\x00\x88\x01\x01\x12\x1d\n\x10\x63\x61\x63he_used_bytes\x18\x07 \x01(\x04H\x01\x88\x01\x01\x12\x38\n\ncontainers\x18\x08 \x03(\x0b\x32$.askew.enforcer.v1.ContainerCounters\x1a\x30\n\x0ePressureSEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x15\n\x13_memory_moved_bytesB\x13\n\x11_cache_used_bytes\"\xeb\x01\n\x0fListedContainer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x06\x63group\x18\x02 \x01(\tH\x00\x12\r\n\x03pid\x18\x03 \x01(\rH\x00\x12\x1c\n\x0f\x63ontainer_class\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x16\n\ttarget_ms\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x17\n\npercentile\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07latency\x18\x07 \x01(\tH\x04\x88\x01\x01\x42\x07\n\x05placeB\x12\n\x10_container_classB\x0c\n\n_target_msB\r\n\x0b_percentileB\n\n\x08_latency\"p\n\x14SetContainersRequest\x12\x0c\n\x04node\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x04\x12\x36\n\ncontainers\x18\x03 \x03(\x0b\x32\".askew.enforcer.v1.ListedContainer\":\n\x15SetContainersResponse\x12\x12\n\ncontainers\x18\x01 \x01(\r\x12\r\n\x05\x65nded\x18\x02 \x03(\t*h\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\r\n\tUNCHANGED\x10\x02\x12\x0f\n\x0bUNSUPPORTED\x10\x03\x12\x0b\n\x07REFUSED\x10\x04\x12\n\n\x06\x46\x41ILED\x10\x05\x32\xcd\x04\n\tNodeAgent\x12J\n\x05\x41pply\x12\x1f.askew.enforcer.v1.ApplyRequest\x1a .askew.enforcer.v1.ApplyResponse\x12M\n\x06Status\x12 .askew.enforcer.v1.StatusRequest\x1a!.askew.enforcer.v1.StatusResponse\x12M\n\x06Revert\x12 .askew.enforcer.v1.RevertRequest\x1a!.askew.enforcer.v1.RevertResponse\x12N\n\x05Watch\x12 .askew.enforcer.v1.StatusRequest\x1a!.askew.enforcer.v1.StatusResponse0\x01\x12P\n\x07Measure\x12!.askew.enforcer.v1.MeasureRequest\x1a\".askew.enforcer.v1.MeasureResponse\x12P\n\x07Observe\x12!.askew.enforcer.v1.ObserveRequest\x1a\".askew.enforcer.v1.ObserveResponse\x12\x62\n\rSetContainers\x12\'.askew.enforcer.v1.SetContainersRequest\x1a(.askew.enforcer.v1.SetContainersResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,8 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSRESPONSE_CAPABILITIESENTRY']._serialized_options = b'8\001'
   _globals['_OBSERVERESPONSE_PRESSURESENTRY']._loaded_options = None
   _globals['_OBSERVERESPONSE_PRESSURESENTRY']._serialized_options = b'8\001'
-  _globals['_OUTCOME']._serialized_start=2260
-  _globals['_OUTCOME']._serialized_end=2364
+  _globals['_OUTCOME']._serialized_start=2703
+  _globals['_OUTCOME']._serialized_end=2807
   _globals['_ACTION']._serialized_start=54
   _globals['_ACTION']._serialized_end=156
   _globals['_APPLYREQUEST']._serialized_start=158
@@ -54,29 +54,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MIGRATION']._serialized_start=703
   _globals['_MIGRATION']._serialized_end=766
   _globals['_STATUSRESPONSE']._serialized_start=769
-  _globals['_STATUSRESPONSE']._serialized_end=1095
-  _globals['_STATUSRESPONSE_CAPABILITIESENTRY']._serialized_start=1044
-  _globals['_STATUSRESPONSE_CAPABILITIESENTRY']._serialized_end=1095
-  _globals['_REVERTREQUEST']._serialized_start=1097
-  _globals['_REVERTREQUEST']._serialized_end=1112
-  _globals['_REVERTRESPONSE']._serialized_start=1114
-  _globals['_REVERTRESPONSE']._serialized_end=1207
-  _globals['_MEASUREREQUEST']._serialized_start=1209
-  _globals['_MEASUREREQUEST']._serialized_end=1277
-  _globals['_LINKBYTES']._serialized_start=1279
-  _globals['_LINKBYTES']._serialized_end=1397
-  _globals['_UNMEASURED']._serialized_start=1399
-  _globals['_UNMEASURED']._serialized_end=1443
-  _globals['_MEASURERESPONSE']._serialized_start=1446
-  _globals['_MEASURERESPONSE']._serialized_end=1647
-  _globals['_OBSERVEREQUEST']._serialized_start=1649
-  _globals['_OBSERVEREQUEST']._serialized_end=1665
-  _globals['_CONTAINERCOUNTERS']._serialized_start=1668
-  _globals['_CONTAINERCOUNTERS']._serialized_end=1874
-  _globals['_OBSERVERESPONSE']._serialized_start=1877
-  _globals['_OBSERVERESPONSE']._serialized_end=2258
-  _globals['_OBSERVERESPONSE_PRESSURESENTRY']._serialized_start=2166
-  _globals['_OBSERVERESPONSE_PRESSURESENTRY']._serialized_end=2214
-  _globals['_NODEAGENT']._serialized_start=2367
-  _globals['_NODEAGENT']._serialized_end=2856
+  _globals['_STATUSRESPONSE']._serialized_end=1126
+  _globals['_STATUSRESPONSE_CAPABILITIESENTRY']._serialized_start=1075
+  _globals['_STATUSRESPONSE_CAPABILITIESENTRY']._serialized_end=1126
+  _globals['_REVERTREQUEST']._serialized_start=1128
+  _globals['_REVERTREQUEST']._serialized_end=1143
+  _globals['_REVERTRESPONSE']._serialized_start=1145
+  _globals['_REVERTRESPONSE']._serialized_end=1238
+  _globals['_MEASUREREQUEST']._serialized_start=1240
+  _globals['_MEASUREREQUEST']._serialized_end=1308
+  _globals['_LINKBYTES']._serialized_start=1310
+  _globals['_LINKBYTES']._serialized_end=1428
+  _globals['_UNMEASURED']._serialized_start=1430
+  _globals['_UNMEASURED']._serialized_end=1474
+  _globals['_MEASURERESPONSE']._serialized_start=1477
+  _globals['_MEASURERESPONSE']._serialized_end=1678
+  _globals['_OBSERVEREQUEST']._serialized_start=1680
+  _globals['_OBSERVEREQUEST']._serialized_end=1696
+  _globals['_CONTAINERCOUNTERS']._serialized_start=1699
+  _globals['_CONTAINERCOUNTERS']._serialized_end=1905
+  _globals['_OBSERVERESPONSE']._serialized_start=1908
+  _globals['_OBSERVERESPONSE']._serialized_end=2289
+  _globals['_OBSERVERESPONSE_PRESSURESENTRY']._serialized_start=2197
+  _globals['_OBSERVERESPONSE_PRESSURESENTRY']._serialized_end=2245
+  _globals['_LISTEDCONTAINER']._serialized_start=2292
+  _globals['_LISTEDCONTAINER']._serialized_end=2527
+  _globals['_SETCONTAINERSREQUEST']._serialized_start=2529
+  _globals['_SETCONTAINERSREQUEST']._serialized_end=2641
+  _globals['_SETCONTAINERSRESPONSE']._serialized_start=2643
+  _globals['_SETCONTAINERSRESPONSE']._serialized_end=2701
+  _globals['_NODEAGENT']._serialized_start=2810
+  _globals['_NODEAGENT']._serialized_end=3399
 # @@protoc_insertion_point(module_scope)

@@ -105,7 +105,7 @@ class Migration(_message.Message):
     def __init__(self, container: _Optional[str] = ..., reason: _Optional[str] = ..., certain: _Optional[bool] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("node", "role", "dry_run", "generation", "capabilities", "actions", "conflicts", "migrations")
+    __slots__ = ("node", "role", "dry_run", "generation", "capabilities", "actions", "conflicts", "migrations", "containers_generation")
     class CapabilitiesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +121,7 @@ class StatusResponse(_message.Message):
     ACTIONS_FIELD_NUMBER: _ClassVar[int]
     CONFLICTS_FIELD_NUMBER: _ClassVar[int]
     MIGRATIONS_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERS_GENERATION_FIELD_NUMBER: _ClassVar[int]
     node: str
     role: str
     dry_run: bool
@@ -129,7 +130,8 @@ class StatusResponse(_message.Message):
     actions: _containers.RepeatedCompositeFieldContainer[HeldAction]
     conflicts: _containers.RepeatedScalarFieldContainer[str]
     migrations: _containers.RepeatedCompositeFieldContainer[Migration]
-    def __init__(self, node: _Optional[str] = ..., role: _Optional[str] = ..., dry_run: _Optional[bool] = ..., generation: _Optional[int] = ..., capabilities: _Optional[_Mapping[str, str]] = ..., actions: _Optional[_Iterable[_Union[HeldAction, _Mapping]]] = ..., conflicts: _Optional[_Iterable[str]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ...) -> None: ...
+    containers_generation: int
+    def __init__(self, node: _Optional[str] = ..., role: _Optional[str] = ..., dry_run: _Optional[bool] = ..., generation: _Optional[int] = ..., capabilities: _Optional[_Mapping[str, str]] = ..., actions: _Optional[_Iterable[_Union[HeldAction, _Mapping]]] = ..., conflicts: _Optional[_Iterable[str]] = ..., migrations: _Optional[_Iterable[_Union[Migration, _Mapping]]] = ..., containers_generation: _Optional[int] = ...) -> None: ...
 
 class RevertRequest(_message.Message):
     __slots__ = ()
@@ -241,3 +243,39 @@ class ObserveResponse(_message.Message):
     cache_used_bytes: int
     containers: _containers.RepeatedCompositeFieldContainer[ContainerCounters]
     def __init__(self, time_s: _Optional[float] = ..., busy_cpu_s: _Optional[float] = ..., cpus: _Optional[int] = ..., memory_used_bytes: _Optional[int] = ..., pressure_s: _Optional[_Mapping[str, float]] = ..., memory_moved_bytes: _Optional[int] = ..., cache_used_bytes: _Optional[int] = ..., containers: _Optional[_Iterable[_Union[ContainerCounters, _Mapping]]] = ...) -> None: ...
+
+class ListedContainer(_message.Message):
+    __slots__ = ("name", "cgroup", "pid", "container_class", "target_ms", "percentile", "latency")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CGROUP_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    CONTAINER_CLASS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_MS_FIELD_NUMBER: _ClassVar[int]
+    PERCENTILE_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cgroup: str
+    pid: int
+    container_class: str
+    target_ms: float
+    percentile: float
+    latency: str
+    def __init__(self, name: _Optional[str] = ..., cgroup: _Optional[str] = ..., pid: _Optional[int] = ..., container_class: _Optional[str] = ..., target_ms: _Optional[float] = ..., percentile: _Optional[float] = ..., latency: _Optional[str] = ...) -> None: ...
+
+class SetContainersRequest(_message.Message):
+    __slots__ = ("node", "generation", "containers")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    generation: int
+    containers: _containers.RepeatedCompositeFieldContainer[ListedContainer]
+    def __init__(self, node: _Optional[str] = ..., generation: _Optional[int] = ..., containers: _Optional[_Iterable[_Union[ListedContainer, _Mapping]]] = ...) -> None: ...
+
+class SetContainersResponse(_message.Message):
+    __slots__ = ("containers", "ended")
+    CONTAINERS_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    containers: int
+    ended: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, containers: _Optional[int] = ..., ended: _Optional[_Iterable[str]] = ...) -> None: ...

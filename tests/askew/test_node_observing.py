@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from askew.agent_channels import AgentChannels
 from askew.control_loop import Memory, tick
-from askew.errors import CommandError
 from askew.node_observing import NodeObserver, counters_of, here
 from askew.settings import NodeSettings
 from enforcer.proto import node_agent_pb2 as pb
@@ -29,8 +29,10 @@ async def test_an_agent_is_asked_and_one_that_is_away_is_logged_once(
     failures: list[None] = []
     async with running_agent(recorded_host(tmp_path)) as agent:
         topology = Topology(nodes=(Node(N1, agent=f"unix:{agent.socket}"), Node(N2, agent=f"unix:{tmp_path}/none")))
+        settings = NodeSettings(deadline_s=5.0)
+        channels = AgentChannels(settings)
         observer = NodeObserver(
-            NodeSettings(deadline_s=5.0), topology=lambda: topology, on_error=lambda: failures.append(None)
+            settings, channels=channels, topology=lambda: topology, on_error=lambda: failures.append(None)
         )
         caplog.set_level(logging.WARNING)
         await observer.look()
@@ -44,13 +46,15 @@ async def test_an_agent_is_asked_and_one_that_is_away_is_logged_once(
         topology = Topology(nodes=(Node(N2),))
         await observer.look()
         assert observer.samples() == ()
+        await channels.close()
 
 
 async def test_this_machine_stands_for_nodes_without_an_agent() -> None:
     """Where the setting says so."""
     topology = Topology(nodes=(Node(N1), Node(N2)))
     for this_machine, names in ((True, {N1, N2}), (False, set())):
-        observer = NodeObserver(NodeSettings(this_machine=this_machine), topology=lambda: topology)
+        settings = NodeSettings(this_machine=this_machine)
+        observer = NodeObserver(settings, channels=AgentChannels(settings), topology=lambda: topology)
         await observer.look()
         assert {one.node for one in observer.samples()} == names
         assert all(one.busy_cpu_s and one.network_bytes is not None for one in observer.samples())
@@ -62,12 +66,6 @@ def test_what_a_machine_does_not_show_is_none(tmp_path: Path) -> None:
     assert (seen.busy_cpu_s, seen.waited_s, seen.memory_moved_bytes, seen.network_bytes) == (None, {}, None, None)
     told = counters_of(N1, pb.ObserveResponse(time_s=3.0, busy_cpu_s=2.0, cpus=2, memory_moved_bytes=0), time_s=9.0)
     assert told == NodeCounters(N1, 9.0, 3.0, 2, busy_cpu_s=2.0, memory_moved_bytes=0)
-
-
-def test_certificates_that_are_not_there_are_refused() -> None:
-    """In one line, at the start."""
-    with pytest.raises(CommandError, match=r"nodes\.certificate_file, key_file, ca_file: found .*, allowed: "):
-        NodeObserver(NodeSettings(ca_file="/nowhere/ca.pem"), topology=Topology)
 
 
 def test_what_a_busy_node_teaches_stands_in_its_own_cells() -> None:

@@ -16,11 +16,14 @@ from enforcer.api import MeasuredNode, NodeAgentService, server
 from enforcer.containers_file import ListedContainer
 from enforcer.host import Host, real_host
 from enforcer.host_paths import HostPaths
+from enforcer.known_containers import KnownContainers
+from enforcer.listed_containers import ListedContainers
 from enforcer.network_peer import NetworkPeer, passed_on
 from enforcer.node_writer import NodeWriter
 from enforcer.observe import observe
 from enforcer.proto import node_agent_pb2 as pb
 from enforcer.settings import ApiSettings, WriterSettings
+from enforcer.told_containers import ToldContainers
 from mesh.topology import ContainerName
 from tests.fakes.fake_host import host_tree, v2_group
 from tests.fakes.recorded_tree import write_tree
@@ -47,6 +50,7 @@ class RunningAgent:
     """What a test speaks to."""
 
     agent: NodeAgent
+    known: KnownContainers
     writer: NodeWriter
     service: NodeAgentService
     socket: str
@@ -62,6 +66,11 @@ class RunningAgent:
         """Apply a request of these fields."""
         return pb.ApplyResponse.FromString(await self.ask("Apply", pb.ApplyRequest(**fields).SerializeToString()))  # type: ignore[arg-type]
 
+    async def tell(self, **fields: object) -> pb.SetContainersResponse:
+        """Tell a list of these fields."""
+        request = pb.SetContainersRequest(**fields).SerializeToString()  # type: ignore[arg-type]
+        return pb.SetContainersResponse.FromString(await self.ask("SetContainers", request))
+
     async def status(self) -> pb.StatusResponse:
         """Return the status."""
         return pb.StatusResponse.FromString(await self.ask("Status", b""))
@@ -76,13 +85,17 @@ async def running_agent(
     measured: Callable[[Host], MeasuredNode] | None = None,
     listed: Sequence[ListedContainer] = (),
     socket: str = "agent.sock",
+    node: str = "n1",
 ) -> AsyncIterator[RunningAgent]:
     """Run an agent on the host below ``root`` until the block ends; ``measured`` makes what it can measure."""
     settings = WriterSettings(journal_name="network" if role == "network" else "writer")
     host = real_host(HostPaths(str(root)), listed=listed)
     writer = NodeWriter(host, settings)
     await writer.start()
-    agent = NodeAgent(writer, node="n1", role=role, peer=peer)
+    paths = HostPaths(str(root))
+    known = KnownContainers(ListedContainers(paths.containers_file), ToldContainers(paths.state, node=node))
+    known.load()
+    agent = NodeAgent(writer, node=node, role=role, peer=peer, known=known)
 
     async def look() -> pb.ObserveResponse:
         found = [host.find(ContainerName(name)) for name in ("web", "batch")]
@@ -101,7 +114,7 @@ async def running_agent(
     await made.start()
     channel = grpc.aio.insecure_channel(f"unix:{path}")
     try:
-        yield RunningAgent(agent, writer, service, path, channel)
+        yield RunningAgent(agent, known, writer, service, path, channel)
     finally:
         await channel.close(None)
         await made.stop(0.1)

@@ -11,7 +11,8 @@ import pytest
 import yaml
 
 from askew.node_agent import EnforceSettings
-from askew.settings import compose_over
+from askew.settings import NodeSettings, compose, compose_over
+from istio.watchdog import WatchdogSettings
 
 OVERLAY = Path(__file__).resolve().parents[2] / "manifests/overlays/enforcer"
 ALLOWED = {"cgroup": set(), "network": {"NET_ADMIN", "SYS_ADMIN", "SYS_PTRACE"}}
@@ -45,7 +46,11 @@ def test_kustomize_renders_all_of_it() -> None:
     assert {one["metadata"]["namespace"] for one in rendered} == {"askew-system"}
 
 
-@pytest.mark.parametrize("one", objects(), ids=lambda one: one["kind"])
+@pytest.mark.parametrize(
+    "one",
+    [one for one in objects() if not one["apiVersion"].startswith("cert-manager.io/")],
+    ids=lambda one: one["kind"],
+)
 def test_every_object_fits_its_schema(one: dict[str, Any]) -> None:
     """Unknown fields and wrong types are errors."""
     validate = pytest.importorskip("kubernetes_validate")
@@ -95,3 +100,61 @@ def test_its_settings_are_settings_of_the_agent() -> None:
     settings = compose_over(EnforceSettings(), file_text=found["data"]["settings.yaml"], environment={})
 
     assert settings.api.is_mtls
+
+
+def named(kind: str, name: str) -> dict[str, Any]:
+    """Return an object of the overlay."""
+    (found,) = [one for one in objects() if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def base(file: str) -> list[dict[str, Any]]:
+    """Return the objects of a file of the control plane's manifests."""
+    return list(yaml.safe_load_all((OVERLAY.parents[1] / file).read_text()))
+
+
+@pytest.mark.parametrize("file", ["base/settings.yaml", "overlays/istio/settings.yaml"])
+def test_control_plane_and_agents_know_each_other(file: str) -> None:
+    """Each side's certificate has the name that the other side's settings ask for, of one authority."""
+    (settings_of,) = base(file)
+    nodes = compose(file_text=settings_of["data"]["settings.yaml"], environment={}).nodes
+    text = named("ConfigMap", "askew-enforcer-settings")["data"]["settings.yaml"]
+    api = compose_over(EnforceSettings(), file_text=text, environment={}).api
+    server, client = named("Certificate", "askew-enforcer"), named("Certificate", "askew-nodes")
+
+    assert server["spec"]["dnsNames"] == [nodes.agent_name]
+    assert client["spec"]["uris"] == [api.allowed_clients]
+    assert (server["spec"]["usages"], client["spec"]["usages"]) == (["server auth"], ["client auth"])
+    assert server["spec"]["issuerRef"] == client["spec"]["issuerRef"]
+
+
+def test_the_control_plane_has_its_certificate_where_its_settings_look() -> None:
+    """A volume of the secret, which may come later with the agents: without them nothing waits for it."""
+    (deployment,) = base("base/deployment.yaml")
+    spec = deployment["spec"]["template"]["spec"]
+    (volume,) = [one for one in spec["volumes"] if one["name"] == "nodes-tls"]
+    (mount,) = [one for one in spec["containers"][0]["volumeMounts"] if one["name"] == "nodes-tls"]
+    (settings_of,) = base("base/settings.yaml")
+    nodes = compose(file_text=settings_of["data"]["settings.yaml"], environment={}).nodes
+
+    secret = named("Certificate", "askew-nodes")["spec"]["secretName"]
+    assert volume["secret"] == {"secretName": secret, "optional": True}
+    assert {str(Path(file).parent) for file in (nodes.certificate_file, nodes.key_file, nodes.ca_file)} == {
+        mount["mountPath"]
+    }
+
+
+def test_the_control_plane_finds_the_agents_and_is_let_in() -> None:
+    """By label and port as its settings say; the NetworkPolicy lets its pods, and nobody else, reach that port."""
+    daemon_set = named("DaemonSet", "askew-enforcer")
+    key, _, value = NodeSettings().agent_label.partition("=")
+    policy = named("NetworkPolicy", "askew-enforcer")["spec"]
+    (rule,) = [one for one in policy["ingress"] if one["ports"][0]["port"] == NodeSettings().agent_port]
+    (deployment,) = base("base/deployment.yaml")
+
+    assert daemon_set["spec"]["template"]["metadata"]["labels"][key] == value
+    assert NodeSettings().agent_port in [port["containerPort"] for port in containers()["cgroup"]["ports"]]
+    assert policy["podSelector"]["matchLabels"] == {key: value}
+    (allowed,) = rule["from"]
+    assert allowed["podSelector"]["matchLabels"].items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+    assert daemon_set["metadata"]["namespace"] == WatchdogSettings().namespace
