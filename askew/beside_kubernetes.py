@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 from askew.control_plane import ControlPlane
 from askew.guard import guarded
@@ -12,8 +14,10 @@ from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
 from askew.node_agents import NodeAgents
 from askew.replication.replicas import Replicas
 from askew.settings import ServeSettings
+from askew.token_access import token_check
 from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
+from istio.errors import SourceUnavailableError
 from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
@@ -22,9 +26,11 @@ from istio.node_containers import node_lists
 from istio.objects import Key, Pod
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
-from istio.wanted import least_request, wanted_objects
+from istio.token_reviews import TokenReviews
+from istio.wanted import is_native, least_request, wanted_objects
 from mesh.topology import ServiceName, Topology
 
+SELF_CHECK_S = 2.0
 ADVISE_AGAIN_S = 10.0
 
 
@@ -36,6 +42,7 @@ class BesideKubernetes:
         self.plane: ControlPlane | None = None
         self.steering: Steering | None = None
         self._changed = asyncio.Event()
+        self._applied: frozenset[ServiceName] = frozenset()
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
@@ -45,7 +52,11 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
-        plane = self.plane = ControlPlane(source, settings)
+        reviews = TokenReviews(
+            lambda token: _review(source, token, audience=settings.istio.token_audience),
+            audience=settings.istio.token_audience,
+        )
+        plane = self.plane = ControlPlane(source, settings, check_token=token_check(reviews))
         plane.replicas = replicas = Replicas(
             settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
         )
@@ -60,6 +71,7 @@ class BesideKubernetes:
             # Last: the lease is given back, and the objects are left in order, over the source's connection.
             serving.cancel()
             await asyncio.wait((serving,))
+            await reviews.close()
 
     async def _act_as_one(
         self,
@@ -83,7 +95,7 @@ class BesideKubernetes:
             self.settings.istio,
             lambda: desired(plane, source, self.settings.istio),
             as_leader=election.as_leader,
-            on_done=lambda applied: self._tell_services(source, teller, applied),
+            on_done=lambda applied: self._tell_services(plane, source, teller, applied),
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
@@ -95,6 +107,7 @@ class BesideKubernetes:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
+            parts.create_task(guarded("self-check", self._check_itself(plane, source)), name="self-check")
             parts.create_task(guarded("election", election.run()), name="election")
             advising = advise_of_moves(agents, advisor, lambda: source.cluster.pods)
             parts.create_task(guarded("move advice", advising), name="move-advice")
@@ -110,11 +123,38 @@ class BesideKubernetes:
         self.plane.agents.note_change()
 
     async def _tell_services(
-        self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
+        self, plane: ControlPlane, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
     ) -> None:
         """Bring conditions and Events of the annotated Services up to date."""
-        topology = source.topology or Topology()
-        await teller.step(source.cluster.services.values(), topology, source.findings, applied=applied)
+        self._applied = applied
+        self._look_for_sidecars(plane, source)
+        topology, check = source.topology or Topology(), source.self_check
+        services = source.cluster.services.values()
+        await teller.step(services, topology, source.findings, applied=applied, check=check)
+
+    async def _check_itself(self, plane: ControlPlane, source: KubernetesSource) -> None:
+        """Have it told, until cancelled, where sidecars do not come for what they should, or come at last."""
+        assert self.steering is not None
+        while True:
+            await asyncio.sleep(SELF_CHECK_S)
+            if self._look_for_sidecars(plane, source):
+                self.steering.note_change()
+
+    def _look_for_sidecars(self, plane: ControlPlane, source: KubernetesSource) -> bool:
+        """Return whether another Service is without sidecars that come for it. Only who leads can know of all."""
+        replicas, topology = plane.replicas, source.topology or Topology()
+        leads = replicas is not None and replicas.leads
+        steered = [
+            name
+            for name in (self._applied if leads else ())
+            if name in topology.service_by_name
+            and not is_native(self.settings.istio, topology.service_by_name[name])
+            and topology.clients_of[name]
+        ]
+        asked = plane.store.asked() if steered else frozenset[ServiceName]()
+        if replicas is not None and steered:
+            asked |= replicas.leader_side.asked()
+        return source.self_check.look(steered, asked, now_s=time.monotonic())
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""
@@ -131,6 +171,13 @@ class BesideKubernetes:
             finally:
                 steering.cancel()
                 await asyncio.wait((steering,))
+
+
+async def _review(source: KubernetesSource, token: str, *, audience: str) -> Mapping[str, Any]:
+    """Ask the API server for a token, over the connection that the source has."""
+    if source.client is None:
+        raise SourceUnavailableError("tokens: there is no connection to the API server yet")
+    return await source.client.review_token(token, audience=audience)
 
 
 async def advise_of_moves(agents: NodeAgents, advisor: MoveAdvisor, pods: Callable[[], Mapping[Key, Pod]]) -> None:
@@ -166,6 +213,7 @@ def topology_settings(settings: ServeSettings) -> TopologySettings:
         cluster_domain=settings.istio.cluster_domain,
         root_namespace=settings.istio.root_namespace,
         cluster_id=settings.kubernetes.cluster_id,
+        programming="istio-native" if settings.istio.mode == "native" else "endpoint-weights",
         agents=AgentPods(settings.watchdog.namespace, label, value, settings.nodes.agent_port),
     )
 

@@ -50,6 +50,7 @@ from xds_server.rest import RestDiscovery
 from xds_server.server import XdsServer
 from xds_server.snapshot import Snapshot
 from xds_server.store import Store
+from xds_server.tokens import CheckToken
 
 log = logging.getLogger(__name__)
 SLICE_S = 0.005  # of work that can wait, before others have their turn
@@ -58,7 +59,14 @@ SLICE_S = 0.005  # of work that can wait, before others have their turn
 class ControlPlane:
     """``askew serve``: a mesh in, from a file (its name) or another source, shares over xDS out."""
 
-    def __init__(self, mesh: str | TopologySource, settings: ServeSettings, *, planner: Planner = plan_mesh) -> None:
+    def __init__(
+        self,
+        mesh: str | TopologySource,
+        settings: ServeSettings,
+        *,
+        planner: Planner = plan_mesh,
+        check_token: CheckToken | None = None,
+    ) -> None:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
@@ -108,8 +116,7 @@ class ControlPlane:
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
         self.telemetry = Telemetry()
-        extras = Extras(self.store, self.collector)
-        self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
+        self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
@@ -118,6 +125,17 @@ class ControlPlane:
         self._unprepared = asyncio.Event()
         self.http_port, self._started_s = 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
+
+    def _xds_server(self, admission: Admission, check_token: CheckToken | None) -> XdsServer:
+        return XdsServer(
+            self.store,
+            self.settings.xds,
+            self.xds_metrics,
+            extras=Extras(self.store, self.collector),
+            admission=admission,
+            check_token=check_token,
+            account_of=self._account_of,
+        )
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError for a bad source or a port that is not to be had."""
@@ -179,7 +197,7 @@ class ControlPlane:
         self.telemetry = self.hear()
         replicas = self.replicas
         if replicas is not None and not replicas.leads:
-            replicas.report(self.telemetry)
+            replicas.report(self.telemetry, self.store.asked())
             self._stand_by(topology)
             return
         if replicas is not None:

@@ -21,6 +21,7 @@ from istio.errors import CannotConnectError
 from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
 from istio.objects import Key, Pruned
 from istio.preflight import Finding
+from istio.self_check import UNHEARD, SelfCheck
 from istio.service_piece import TopologySettings
 from istio.settings import KubernetesSettings
 from istio.topology import TopologyBuilder
@@ -49,6 +50,7 @@ class KubernetesSource:
         self.on_objects: Callable[[], None] = lambda: None  # some object was other, also where the topology is not
         self.topology: Topology | None = None
         self.findings: Mapping[ServiceName, tuple[Finding, ...]] = {}
+        self.self_check = SelfCheck()
         self.cluster = Cluster()
         self.client: KubernetesClient | None = None
         self._status = SourceStatus("kubernetes", settings.api_server or settings.kubeconfig or "in-cluster")
@@ -125,6 +127,8 @@ class KubernetesSource:
         ]  # fmt: skip
         return {
             "kinds": kinds,
+            "waiting_for_sidecars": sorted(self.self_check.waiting),
+            "no_sidecar_came": dict.fromkeys(sorted(self.self_check.unheard), UNHEARD),
             "findings": {name: [str(one) for one in found] for name, found in self.findings.items()},
         }
 

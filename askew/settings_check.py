@@ -24,6 +24,7 @@ def check(settings: ServeSettings) -> None:
         check_replication(settings.replication)
         _check_loop(settings.loop)
         _check_prometheus(settings.prometheus)
+        _check_tokens(settings)
         _check_nodes(settings.nodes)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
@@ -32,6 +33,14 @@ def check(settings: ServeSettings) -> None:
 def _check_loop(loop: LoopSettings) -> None:
     if not loop.tick_s > 0.0:
         raise BadInputError("loop.tick_s", loop.tick_s, "a number > 0")
+
+
+def _check_tokens(settings: ServeSettings) -> None:
+    wanted = settings.istio.mode == "googleGrpc" and settings.istio.transport == "mtls"
+    if wanted and not settings.xds.token_port:
+        # Sidecars would be sent to a port that nobody listens on, and new pods would wait for it.
+        allowed = "a port: with istio.mode googleGrpc sidecars show tokens (or istio.transport plaintext)"
+        raise BadInputError("xds.token_port", settings.xds.token_port, allowed)
 
 
 def _check_nodes(nodes: NodeSettings) -> None:

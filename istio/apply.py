@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from istio.difference import Action, Apply, Delete, KubeObject, Ref, difference
-from istio.errors import ChangedMeanwhileError, NoSuchObjectError
+from istio.errors import ChangedMeanwhileError, NoSuchObjectError, NotPermittedError
 from istio.integration import FIELD_MANAGER, SELECTOR, Integration
 from istio.kinds import DESTINATION_RULES, ENVOY_FILTERS, VIRTUAL_SERVICES, Kind
 
@@ -35,14 +35,20 @@ class ObjectStore(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What was done; ``refused`` holds objects that someone else owns, each with who."""
+    """What was done; ``refused`` holds objects that are another's or may not be written, each with why."""
 
     applied: list[Ref] = field(default_factory=list)
     deleted: list[Ref] = field(default_factory=list)
     refused: dict[Ref, str] = field(default_factory=dict)
 
 
-async def reconcile(store: ObjectStore, to: Integration, wanted: Sequence[KubeObject]) -> Outcome:
+Pace = Callable[[Sequence[KubeObject], Sequence[KubeObject]], Sequence[KubeObject]]
+"""From what is wanted and what is present, what should be there now: a step on the way."""
+
+
+async def reconcile(
+    store: ObjectStore, to: Integration, wanted: Sequence[KubeObject], *, pace: Pace = lambda wanted, present: wanted
+) -> Outcome:
     """Make our objects those that are ``wanted``: what is missing or differs is applied, what is too much deleted.
 
     Idempotent: a run that was broken off is ended by the next. An object of one of our names that is another's is left
@@ -50,7 +56,7 @@ async def reconcile(store: ObjectStore, to: Integration, wanted: Sequence[KubeOb
     """
     present = await find_ours(store, to, kinds_of(to))
     outcome = Outcome()
-    for action in difference(wanted, present):
+    for action in difference(pace(wanted, present), present):
         await _do(store, action, outcome)
     return outcome
 
@@ -104,6 +110,9 @@ async def _do(store: ObjectStore, action: Action, outcome: Outcome) -> None:
     except NoSuchObjectError as error:
         if error.kind_is_absent:
             raise
+    except NotPermittedError as error:
+        # Rights may be bound in some namespaces alone: what may be written elsewhere must not wait for the rest.
+        outcome.refused[ref] = str(error)
     except ChangedMeanwhileError as error:
         if isinstance(action, Apply):
             outcome.refused[ref] = ", ".join(error.owners) or str(error)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, cast
 
+from istio.integration import MANAGED_BY, OWNER
 from istio.kinds import (
     DESTINATION_RULES,
     ENDPOINT_SLICES,
@@ -88,7 +89,9 @@ class Cluster:
                 VIRTUAL_SERVICES: self.virtual_services,
                 PEER_AUTHENTICATIONS: self.peer_authentications,
             }
-            _set(stored[kind], key, new)
+            # What we wrote ourselves (mode native) says nothing of what others want; it would refuse its own Service.
+            is_ours = isinstance(new, DestinationRule | VirtualService) and new.labels.get(MANAGED_BY) == OWNER
+            _set(stored[kind], key, None if is_ours else new)
             self._all_stale = True
 
     def set_absent(self, kind: Kind, *, absent: bool) -> None:

@@ -83,7 +83,7 @@ def difference(wanted: Iterable[KubeObject], present: Iterable[KubeObject]) -> l
     ]
     dependents = [ref for ref in unwanted if not _is_way(ref)]
     ways = [ref for ref in unwanted if _is_way(ref)]
-    deletes = [Delete(ref, ours[ref]["metadata"].get("uid", "")) for ref in sorted(dependents, key=str) + ways]
+    deletes = [Delete(ref, ours[ref]["metadata"].get("uid", "")) for ref in sorted(dependents, key=_last_rules) + ways]
     releases = [_release(ref, ours[ref]) for ref in [*ways, *going] if FINALIZER in _finalizers(ours[ref])]
     return [*sorted(applies, key=lambda one: not _is_way(one.ref)), *deletes, *releases]
 
@@ -97,6 +97,11 @@ def ref_of(one: Mapping[str, Any]) -> Ref:
 def is_ours(one: Mapping[str, Any]) -> bool:
     """Whether an object carries our label."""
     return bool((one["metadata"].get("labels") or {}).get(MANAGED_BY) == OWNER)
+
+
+def _last_rules(ref: Ref) -> tuple[bool, str]:
+    """Sort a DestinationRule behind the routes that lead to its subsets."""
+    return ref.kind == "DestinationRule", str(ref)
 
 
 def _is_way(ref: Ref) -> bool:

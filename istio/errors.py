@@ -59,5 +59,9 @@ class CannotConnectError(IstioError):
     """There is no usable configuration of a cluster: a person must give one."""
 
 
+class TokenRefusedError(IstioError):
+    """The API server does not know the token, or it is another's: its bearer stays outside. Never holds the token."""
+
+
 class NotLeaderError(IstioError):
     """Another replica may write now, not this one: do nothing."""

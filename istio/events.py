@@ -12,13 +12,15 @@ from istio.errors import IstioError
 from istio.kinds import SERVICES
 from istio.objects import Service
 from istio.preflight import Finding
+from istio.self_check import SelfCheck
 from istio.service_events import service_event, tell
-from istio.standing import Standing, condition_body, event_of, standing_of, told_of
+from istio.standing import NOBODY_CAME, Standing, condition_body, event_of, standing_of, told_of
 from mesh.policy import PREFIX
 from mesh.topology import ServiceName, Topology
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+NO_CHECK = SelfCheck()  # knows of nothing
 
 
 class Leadership(Protocol):
@@ -52,8 +54,11 @@ class ServiceTeller:
         findings: Mapping[ServiceName, tuple[Finding, ...]],
         *,
         applied: frozenset[ServiceName],
+        check: SelfCheck = NO_CHECK,
     ) -> int:
         """Bring all conditions up to date; return how many Services were written to. Not the leader: does nothing.
+
+        ``check`` knows for which of the ``applied`` sidecars have come.
 
         A Service that cannot be written (it has gone, the server is away) is tried again at the next step.
         """
@@ -67,10 +72,16 @@ class ServiceTeller:
             if noun is None or not (is_annotated or told_of(service) or self._written.get(name)):
                 continue
             now = standing_of(
-                noun.policy, findings.get(name, ()), is_annotated=is_annotated, is_applied=name in applied
+                noun.policy,
+                findings.get(name, ()),
+                is_annotated=is_annotated,
+                is_applied=name in applied,
+                is_unheard=name in check.unheard,
             )
             before = self._written.get(name, told_of(service))
-            under_way = now is None and noun.policy.managed
+            # A new leader waits anew: what the last one found out holds meanwhile.
+            still_silent = before == NOBODY_CAME and name in check.waiting
+            under_way = (now is None and noun.policy.managed) or still_silent
             if now == before or under_way:
                 continue
             try:

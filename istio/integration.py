@@ -41,6 +41,12 @@ class Integration:
     port: int = 18000
     """Its xDS port."""
 
+    token_port: int = 18002
+    """Its port for sidecars that show a token: those of ``googleGrpc``, unless the transport is ``plaintext``."""
+
+    token_audience: str = "istio-ca"
+    """Of the token that Istio mounts into its sidecars; one of another audience does not count."""
+
     transport: Literal["mtls", "plaintext"] = "mtls"
     """``mtls`` shows Istio's workload certificate and wants ``identity``; ``plaintext`` is for a laptop."""
 

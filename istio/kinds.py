@@ -45,6 +45,7 @@ DEPLOYMENTS = Kind("apps", "v1", "deployments", "Deployment")
 DISRUPTION_BUDGETS = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
 DESTINATION_RULES = Kind("networking.istio.io", "v1", "destinationrules", "DestinationRule")
 VIRTUAL_SERVICES = Kind("networking.istio.io", "v1", "virtualservices", "VirtualService")
+TOKEN_REVIEWS = Kind("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
 ENVOY_FILTERS = Kind("networking.istio.io", "v1alpha3", "envoyfilters", "EnvoyFilter")
 PEER_AUTHENTICATIONS = Kind("security.istio.io", "v1", "peerauthentications", "PeerAuthentication")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
@@ -32,6 +33,8 @@ class TopologySettings:
     root_namespace: str = "istio-system"
     cluster_id: str = "Kubernetes"
     """Istio's own name of this cluster, for telemetry."""
+    programming: Literal["endpoint-weights", "istio-native"] = "endpoint-weights"
+    """What a Service gets that asks for nothing else; in mode ``native`` no Service can have endpoint weights."""
     agents: AgentPods = field(default_factory=AgentPods)
 
 
@@ -111,6 +114,8 @@ def _policy(
     except BadInputError as error:
         return UNMANAGED, (Finding("wrong-annotation", error.path, shown(error.found), error.allowed),)
     policy = replace(policy, mode=stricter(policy.mode, mode))
+    if around.has_istio and policy.programming in (None, "endpoint-weights"):
+        policy = replace(policy, programming=around.settings.programming)
     if policy.routing == "off" or policy.mode == "off":
         return policy, ()
     keys = {endpoint.pod for one in slices for endpoint in one.endpoints if endpoint.pod}
@@ -128,8 +133,6 @@ def _policy(
     found = findings(view)
     if any(one.refuses for one in found):
         return UNMANAGED, found
-    if policy.programming is None and around.has_istio:
-        policy = replace(policy, programming="endpoint-weights")
     return policy, found
 
 

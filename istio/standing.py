@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from istio.client import Object
 from istio.objects import Service
 from istio.preflight import Finding
+from istio.self_check import UNHEARD
 from mesh.policy import PREFIX, Policy
 
 CONDITION = PREFIX + "steered"
@@ -28,12 +29,16 @@ class Standing:
     message: str
 
 
+NOBODY_CAME = Standing(False, UNSUPPORTED, UNHEARD)
+
+
 def standing_of(
-    policy: Policy, findings: Sequence[Finding], *, is_annotated: bool, is_applied: bool
+    policy: Policy, findings: Sequence[Finding], *, is_annotated: bool, is_applied: bool, is_unheard: bool = False
 ) -> Standing | None:
     """Return how a Service stands; None where it asks for nothing, or where what it asks for is under way.
 
-    ``policy`` is what the topology has, ``is_applied`` whether what makes sidecars obey is in the cluster.
+    ``policy`` is what the topology has, ``is_applied`` whether what makes sidecars obey is in the cluster,
+    ``is_unheard`` whether none has come for it in the time it had.
     """
     told = "; ".join(map(str, findings))[:LONGEST_MESSAGE]
     if any(one.refuses for one in findings):
@@ -46,6 +51,8 @@ def standing_of(
         return Standing(False, REVERTED, "mode off: Istio's own balancing")
     if not is_applied:
         return None
+    if is_unheard:
+        return NOBODY_CAME
     said = f"{policy.routing}: sidecars take endpoints and weights from Askew"
     return Standing(True, APPLIED, f"{said}; {told}" if told else said)
 

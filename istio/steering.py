@@ -18,6 +18,7 @@ from istio.difference import KubeObject, Ref, ref_of
 from istio.errors import IstioError
 from istio.integration import Integration
 from istio.native import SHORTEST_INTERVAL_S
+from istio.native_pace import NativePace
 from istio.watchdog import Store, steered_services
 from mesh.topology import ServiceName
 
@@ -64,6 +65,7 @@ class Steering:
         self._on_done, self._now_s = on_done, now_s
         self._changed = asyncio.Event()
         self._changed.set()
+        self._pace = NativePace(now_s)
         self._native: dict[Ref, tuple[float, KubeObject]] = {}
 
     def note_change(self) -> None:
@@ -75,7 +77,7 @@ class Steering:
         wait_s = FIRST_WAIT_S
         while True:
             with suppress(TimeoutError):
-                async with asyncio.timeout(RESYNC_S):
+                async with asyncio.timeout(self._next_look_s()):
                     await self._changed.wait()
             self._changed.clear()
             try:
@@ -87,12 +89,17 @@ class Steering:
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
                 self._changed.set()
 
+    def _next_look_s(self) -> float:
+        due_s = self._pace.wake_s
+        return RESYNC_S if due_s is None else min(RESYNC_S, max(0.0, due_s - self._now_s()))
+
     async def step(self) -> Outcome:
         """Reconcile once. Raises IstioError while the API is away."""
         desired = self._desired()
-        outcome = await reconcile(self._store, self._to, [self._steady(one) for one in desired.objects])
+        wanted = [self._steady(one) for one in desired.objects]
+        outcome = await reconcile(self._store, self._to, wanted, pace=self._pace.paced)
         for ref, why in outcome.refused.items():
-            log.error("%s is another's and stays: %s", ref, why)
+            log.error("%s stays as it is (another's, or not ours to write): %s", ref, why)
         await self._tell(desired, outcome)
         return outcome
 
@@ -116,7 +123,9 @@ class Steering:
         return wanted
 
     async def _tell(self, desired: Desired, outcome: Outcome) -> None:
-        there = [ref for ref in map(ref_of, desired.objects) if ref not in outcome.refused]
+        there = [
+            ref for ref in map(ref_of, desired.objects) if ref not in outcome.refused and ref not in self._pace.held
+        ]
         try:
             await self._on_done(frozenset(steered_services(there)))
         except IstioError as error:  # what counts is done

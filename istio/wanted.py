@@ -32,12 +32,12 @@ def wanted_objects(
     other objects depend on which Services are annotated, not on the plan.
     """
     managed = [service for service in topology.services if service.policy.managed and service.ports]
-    native = [service for service in managed if _is_native(to, service)]
+    native = [service for service in managed if is_native(to, service)]
     found: list[KubeObject] = []
     if to.mode != "native":
         known = least_request or {}
         steered = [
-            SteeredService(service.name, known.get(service.name)) for service in managed if not _is_native(to, service)
+            SteeredService(service.name, known.get(service.name)) for service in managed if not is_native(to, service)
         ]
         clients = {container.namespace for one in topology.services for container in one.containers}
         found = render(to, steered, client_namespaces=sorted(clients))
@@ -61,5 +61,6 @@ def least_request(
     return found
 
 
-def _is_native(to: Integration, service: Service) -> bool:
+def is_native(to: Integration, service: Service) -> bool:
+    """Return whether a Service goes the way of mode native, by the mode or by its annotation."""
     return to.mode == "native" or service.policy.programming == "istio-native"

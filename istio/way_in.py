@@ -77,8 +77,11 @@ def _envoy_grpc(to: Integration) -> dict[str, Any]:
 
 
 def _google_grpc(to: Integration) -> dict[str, Any]:
-    service: dict[str, Any] = {"target_uri": f"dns:///{to.host}:{to.port}", "stat_prefix": CLUSTER.replace("-", "_")}
+    port = to.token_port if to.transport == "mtls" else to.port
+    service: dict[str, Any] = {"target_uri": f"dns:///{to.host}:{port}", "stat_prefix": CLUSTER.replace("-", "_")}
     if to.transport == "mtls":
+        # gRPC's own TLS cannot show the workload's certificate, whose key is in memory; the token says who it is. Envoy
+        # reads the file for each stream that it opens, so a token that the kubelet has renewed is used.
         token = {
             "@type": TYPE + FILE_METADATA_TYPE,
             "secret_data": {"filename": "/var/run/secrets/tokens/istio-token"},

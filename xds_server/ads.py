@@ -14,7 +14,12 @@ import grpc.aio
 
 from xds_server.admission import Admission
 from xds_server.encode import decode
-from xds_server.errors import RefusePeerError, RefuseStreamError
+from xds_server.errors import (
+    CannotCheckTokenError,
+    RefusePeerError,
+    RefuseStreamError,
+    RefuseTokenError,
+)
 from xds_server.metrics import XdsMetrics
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 from xds_server.settings import XdsSettings
@@ -26,6 +31,14 @@ from xds_server.throttle import Throttle
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[bytes, bytes]
+Gate = Callable[[Context], Awaitable[Callable[[str], None]]]
+"""Looks at a stream that opens; returns what then checks the ``node.id`` that it claims. Both raise to refuse it."""
+STATUS = {
+    RefuseStreamError: grpc.StatusCode.INVALID_ARGUMENT,
+    RefusePeerError: grpc.StatusCode.PERMISSION_DENIED,
+    RefuseTokenError: grpc.StatusCode.UNAUTHENTICATED,
+    CannotCheckTokenError: grpc.StatusCode.UNAVAILABLE,
+}
 # gRPC service to (method, transport, the one type it serves).
 METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {
     "envoy.service.discovery.v3.AggregatedDiscoveryService": (
@@ -64,13 +77,17 @@ class DiscoveryService:
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
-    def handlers(self) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
-        """Return the handlers to add to a grpc.aio server; requests and responses are plain bytes."""
+    def handlers(self, gate: Gate | None = None) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+        """Return the handlers to add to a grpc.aio server; requests and responses are plain bytes.
+
+        ``gate`` lets streams in; without one, the certificate of their connection does.
+        """
+        let_in = gate or self._by_certificate
         return [
             grpc.method_handlers_generic_handler(
                 service,
                 {
-                    method: grpc.stream_stream_rpc_method_handler(self._handler(transport, only_type))
+                    method: grpc.stream_stream_rpc_method_handler(self._handler(transport, only_type, let_in))
                     for method, transport, only_type in methods
                 },
             )
@@ -86,13 +103,18 @@ class DiscoveryService:
         if readers:
             await asyncio.wait(readers, timeout=self.settings.drain_s)
 
-    def _handler(self, transport: Transport, only_type: str | None) -> Callable[[object, Context], Awaitable[None]]:
+    def _handler(
+        self, transport: Transport, only_type: str | None, gate: Gate
+    ) -> Callable[[object, Context], Awaitable[None]]:
         async def handle(_: object, context: Context) -> None:
-            await self._serve(Stream(transport, only_type=only_type, peer=context.peer()), context)
+            await self._serve(Stream(transport, only_type=only_type, peer=context.peer()), context, gate)
 
         return handle
 
-    async def _serve(self, stream: Stream, context: Context) -> None:
+    async def _by_certificate(self, context: Context) -> Callable[[str], None]:
+        return lambda proxy_id: self._admission.check(proxy_id, context)
+
+    async def _serve(self, stream: Stream, context: Context, gate: Gate) -> None:
         """Read requests until the client ends the stream, or we drain; a task beside it writes."""
         reader = asyncio.current_task()
         assert reader is not None
@@ -100,11 +122,9 @@ class DiscoveryService:
         ageing = self._end_when_old(stream, reader)
         refusal: tuple[grpc.StatusCode, str] | None = None
         try:
-            await self._read(stream, context)
-        except RefuseStreamError as error:
-            refusal = grpc.StatusCode.INVALID_ARGUMENT, str(error)
-        except RefusePeerError as error:
-            refusal = grpc.StatusCode.PERMISSION_DENIED, str(error)
+            await self._read(stream, context, await gate(context))
+        except tuple(STATUS) as error:
+            refusal = STATUS[type(error)], str(error)
         except asyncio.CancelledError:
             if not self._draining and not stream.is_aged:
                 raise
@@ -119,13 +139,13 @@ class DiscoveryService:
         if refusal is not None:
             await context.abort(*refusal)
 
-    async def _read(self, stream: Stream, context: Context) -> None:
+    async def _read(self, stream: Stream, context: Context, admit: Callable[[str], None]) -> None:
         client: Client | None = None
         while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             message = decode(data, stream.transport)
             proxy = stream.introduce(message)
             if proxy is not None:
-                self._admission.check(proxy.id, context)
+                admit(proxy.id)
                 await self._new_streams.ready()
                 self._new_streams.take()
                 client = self.store.join(stream, proxy)

@@ -15,6 +15,14 @@ class RefusePeerError(XdsError):
     """The certificate does not fit the proxy that the client says it is: PERMISSION_DENIED, with this message."""
 
 
+class RefuseTokenError(XdsError):
+    """There is no bearer token, or one that does not count: UNAUTHENTICATED, with this message, never the token."""
+
+
+class CannotCheckTokenError(XdsError):
+    """Nobody can say now whether the token counts: UNAVAILABLE, so that the client comes again."""
+
+
 class BadSettingsError(XdsError):
     """The settings contradict each other, name unusable files, or would expose the port: say so and stop."""
 

@@ -71,21 +71,23 @@ class XdsMetrics:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
         self.identity_refusals = Counter(
-            "askew_xds_identity_refusals", "Streams whose certificate is not their proxy's.", registry=registry
+            "askew_xds_identity_refusals", "Streams whose certificate or token is not their proxy's.", registry=registry
+        )
+        self.token_refusals = Counter(
+            "askew_xds_token_refusals", "Streams without a token that counts.", ["reason"], registry=registry
         )
         self.certificate_loads = Counter(
             "askew_xds_certificate_loads", "Readings of the port's certificate files.", ["result"], registry=registry
         )
-        registry.register(
-            IstioNames(
-                {
-                    "pilot_xds": self.connected,
-                    "pilot_xds_pushes": self.pushes.metric,
-                    "pilot_total_xds_rejects": self.nacks.metric,
-                    "pilot_xds_expired_nonce": self.stale_nonces.metric,
-                    "pilot_xds_push_time": self.response_seconds.metric,
-                    "pilot_xds_config_size_bytes": self.response_bytes.metric,
-                    "pilot_proxy_convergence_time": self.push_seconds,
-                }
-            )
-        )
+        registry.register(IstioNames(self._by_istios_names()))
+
+    def _by_istios_names(self) -> dict[str, Counter | Gauge | Histogram]:
+        return {
+            "pilot_xds": self.connected,
+            "pilot_xds_pushes": self.pushes.metric,
+            "pilot_total_xds_rejects": self.nacks.metric,
+            "pilot_xds_expired_nonce": self.stale_nonces.metric,
+            "pilot_xds_push_time": self.response_seconds.metric,
+            "pilot_xds_config_size_bytes": self.response_bytes.metric,
+            "pilot_proxy_convergence_time": self.push_seconds,
+        }

@@ -1,26 +1,35 @@
-"""The xDS server as one long-lived part: listen, serve, drain."""
+"""The xDS server as one long-lived part: listen, serve, drain.
+
+It has one port, or two: a gRPC server in Python either requires a client's certificate or never sees one, so those who
+prove themselves with a token come to a port of their own.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 
 import grpc.aio
 
 from xds_server.admission import Admission
 from xds_server.ads import DiscoveryService
-from xds_server.errors import CannotListenError
+from xds_server.errors import BadSettingsError, CannotListenError
 from xds_server.extras import Extras
 from xds_server.metrics import XdsMetrics
 from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
 from xds_server.tls import CertificateFiles
+from xds_server.tokens import CheckToken, TokenGate
 
 LAST_WORD_S = 0.1  # for what a drain has to say on streams that do not end by themselves: health's NOT_SERVING
 
 
 class XdsServer:
-    """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``."""
+    """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``.
+
+    ``check_token`` says whose a token is, for ``settings.token_port``; ``account_of`` as :class:`Admission` has it.
+    """
 
     def __init__(
         self,
@@ -30,10 +39,14 @@ class XdsServer:
         *,
         extras: Extras | None = None,
         admission: Admission | None = None,
+        check_token: CheckToken | None = None,
+        account_of: Callable[[str], str] = lambda proxy_id: "",
     ) -> None:
         self._settings, self._extras = settings, extras
+        self._gate = None if check_token is None else TokenGate(check_token, metrics, account_of=account_of)
         self._service = DiscoveryService(store, settings, metrics, admission=admission)
         self._server: grpc.aio.Server | None = None
+        self._for_tokens: grpc.aio.Server | None = None
         self.certificates = CertificateFiles(settings, metrics) if settings.is_mtls else None
         self.port = 0
 
@@ -49,6 +62,9 @@ class XdsServer:
         """
         settings = self._settings
         check(settings)
+        if settings.token_port and self._gate is None:
+            allowed = "0, or an API server (askew serve --kubernetes)"
+            raise BadSettingsError(f"xds.token_port: found {settings.token_port}, allowed: {allowed}")
         if self.certificates is not None:
             self.certificates.load()
         server = grpc.aio.server(options=_options(settings))
@@ -65,8 +81,27 @@ class XdsServer:
             raise CannotListenError(f"--xds: cannot listen on {address}") from error
         if self._extras is not None:
             await self._extras.start()
+        self._for_tokens = self._token_server()
         await server.start()
         self._server = server
+        if self._for_tokens is not None:
+            await self._for_tokens.start()
+
+    def _token_server(self) -> grpc.aio.Server | None:
+        """Return a server of discovery alone on ``token_port``, with the same certificate; None without the port."""
+        settings = self._settings
+        if not settings.token_port:
+            return None
+        assert self._gate is not None
+        assert self.certificates is not None
+        server = grpc.aio.server(options=_options(settings))
+        server.add_generic_rpc_handlers(self._service.handlers(self._gate.open))
+        address = f"{_bracketed(settings.host)}:{settings.token_port}"
+        try:
+            server.add_secure_port(address, self.certificates.credentials(clients="token"))
+        except RuntimeError as error:
+            raise CannotListenError(f"xds.token_port: cannot listen on {address}") from error
+        return server
 
     async def run(self) -> None:
         """Serve until cancelled; then drain: no new streams, and a limited time for those that are open."""
@@ -84,7 +119,8 @@ class XdsServer:
         if self._extras is not None:
             await self._extras.drain()
         await self._service.drain()
-        await self._server.stop(LAST_WORD_S)
+        servers = [server for server in (self._server, self._for_tokens) if server is not None]
+        await asyncio.gather(*(server.stop(LAST_WORD_S) for server in servers))
 
 
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:

@@ -72,6 +72,9 @@ class XdsSettings:
     certificate_poll_s: float = 1.0
     """How often the three files are looked at; new connections get a renewed certificate within two looks."""
 
+    token_port: int = 0
+    """A further TCP port, TLS without client certificates, whose clients show a service account's token; 0: none."""
+
     plaintext_beyond_loopback: bool = False
     """Whether the port may be plaintext on an address that others reach. Then everyone may claim to be any proxy."""
 
@@ -87,6 +90,10 @@ def check(settings: XdsSettings) -> None:
     if any(files.values()) and not all(files.values()):
         missing = ", ".join(f"xds.{name}" for name, file in files.items() if not file)
         raise BadSettingsError(f"{missing}: found nothing, allowed: a file (mTLS needs certificate, key and client CA)")
+    if settings.token_port and not settings.is_mtls:
+        raise BadSettingsError(
+            f"xds.token_port: found {settings.token_port} without xds.certificate_file, allowed: 0, or a certificate"
+        )
     if not settings.is_mtls and not settings.plaintext_beyond_loopback and not is_loopback(settings.host):
         raise BadSettingsError(
             f"xds.host: found {settings.host!a} without xds.certificate_file, allowed: a loopback address, "

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, MutableSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mesh.topology import ServiceName
 from xds_server.consistency import problems
 from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
 from xds_server.proxy import Proxy
-from xds_server.resources.names import CDS, EDS, LDS, RDS, service_port_of
+from xds_server.resources.names import CDS, EDS, LDS, RDS, istio_cluster, service_port_of
 from xds_server.snapshot import NOTHING, Resource, Snapshot
 from xds_server.stream import Stream
 
@@ -135,6 +136,12 @@ class Store:
             del self.clients[client.proxy.id]
         else:
             client.wake()
+
+    def asked(self) -> frozenset[ServiceName]:
+        """Return the services of istiod's clusters whose endpoints are subscribed to now. O(subscriptions)."""
+        every = (one[EDS].names for client in self.clients.values() for one in client.subscriptions if EDS in one)
+        found = (istio_cluster(name) for names in every for name in names)
+        return frozenset(one.service for one in found if one is not None)
 
     def apply(self, source: Source, *, only: Iterable[str] | None = None, changed: Iterable[str] = ()) -> Change:
         """Replace the source, and wake the clients whose snapshot is another now.

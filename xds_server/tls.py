@@ -10,8 +10,10 @@ import asyncio
 import logging
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import grpc
 
@@ -47,24 +49,43 @@ class CertificateFiles:
         self._poll_s, self._loads = settings.certificate_poll_s, metrics.certificate_loads
         self._seen: Fingerprint = ()
         self._in_force: Certificates | None = None
-        # Set by the loop and by gRPC's threads in turn, each only its own: no lock is needed.
-        self._wanted: grpc.ServerCertificateConfiguration | None = None
-        self._given: grpc.ServerCertificateConfiguration | None = None
+        self._wanted: grpc.ServerCertificateConfiguration | None = None  # written by the loop, read by gRPC's threads
 
     def load(self) -> None:
         """Read the files for the first time. Raises BadSettingsError where they cannot be used."""
         self._seen = self._fingerprint()
         self._in_force = read_certificates(*self._files)
+        self._wanted = self._in_force.configuration()
         self._loads.labels("accepted").inc()
 
-    def credentials(self) -> grpc.ServerCredentials:
-        """Return credentials for ``add_secure_port`` that follow the files and require a client's certificate."""
-        assert self._in_force is not None
+    def credentials(self, *, clients: Literal["certificate", "token"] = "certificate") -> grpc.ServerCredentials:
+        """Return credentials for one ``add_secure_port`` that follow the files.
+
+        ``clients`` says how they prove who they are: ``certificate`` requires one of theirs, ``token`` asks for none.
+        """
+        assert self._wanted is not None
         return grpc.dynamic_ssl_server_credentials(
-            self._in_force.configuration(),
-            self._renewed,  # type: ignore[arg-type]  # gRPC documents None; its stubs do not
-            require_client_authentication=True,
+            self._wanted,
+            self.renewals(),  # type: ignore[arg-type]  # gRPC documents None; its stubs do not
+            require_client_authentication=clients == "certificate",
         )
+
+    def renewals(self) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
+        """Return what one port asks at each handshake, in a thread of gRPC's: what is new to it, None to keep the last.
+
+        No lock is needed: the loop writes what is wanted, and each port its own memory of what it was given.
+        """
+        given = self._wanted
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal given
+            wanted = self._wanted
+            if wanted is given:
+                return None
+            given = wanted
+            return wanted
+
+        return renewed
 
     async def run(self) -> None:
         """Look until cancelled. Files that are still being written are left until two looks see the same."""
@@ -89,14 +110,6 @@ class CertificateFiles:
             self._in_force = found
             self._wanted = found.configuration()
             log.info("certificate read again; new connections get it")
-
-    def _renewed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return a new configuration, None to keep the last. gRPC asks in a thread of its own, at each handshake."""
-        wanted = self._wanted
-        if wanted is self._given:
-            return None
-        self._given = wanted
-        return wanted
 
     def _fingerprint(self) -> Fingerprint:
         return tuple(_fingerprint(file) for file in self._files)

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from askew.beside_kubernetes import others_than_least_request
+from askew.beside_kubernetes import others_than_least_request, topology_settings
 from askew.cli.input_file import parse_file
 from askew.cli.kubernetes_session import add_config, session, settings_of
 from askew.control_loop import Memory, tick
@@ -24,7 +24,6 @@ from istio.errors import NoSuchObjectError
 from istio.integration import MODES, Integration
 from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
 from istio.pruning import key_of, prune
-from istio.service_piece import TopologySettings
 from istio.topology import topology_of
 from istio.wanted import wanted_objects
 from mesh.mesh_file import parse_mesh_file
@@ -74,7 +73,7 @@ async def _of_cluster(settings: ServeSettings, to: Integration) -> list[dict[str
     async with session(settings) as client:
         for kind in (*CORE_KINDS, *ISTIO_KINDS):
             await _list_into(cluster, client, kind)
-    seen = topology_of(cluster, TopologySettings(cluster_domain=to.cluster_domain, root_namespace=to.root_namespace))
+    seen = topology_of(cluster, topology_settings(replace(settings, istio=to)))
     for service, found in seen.findings.items():
         for one in found:
             print(f"{service}: {one}", file=sys.stderr)

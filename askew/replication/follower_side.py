@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
@@ -15,6 +15,7 @@ from askew.replication import replicas_pb2 as pb
 from askew.replication.errors import CodecError
 from askew.replication.wire import FOLLOW, Decided, Reign, StateDecoder, report_message
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)
 SHORTEST_BACK_OFF_S = 0.2
@@ -50,16 +51,16 @@ class FollowerSide:
     ) -> None:
         self._replica, self._leader, self._term = replica, leader, term
         self._dial, self._on_decided = dial, on_decided
-        self._report: Telemetry | None = None
+        self._report: tuple[Telemetry, tuple[ServiceName, ...]] | None = None
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self.reign = Reign()
         self.error = ""
         self.follows = ""
 
-    def report(self, telemetry: Telemetry) -> None:
+    def report(self, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> None:
         """Have this sent to the leader; what has not gone yet is superseded (its records are given up)."""
-        self._report = telemetry
+        self._report = telemetry, tuple(asked)
         self._news.set()
 
     def leader_changed(self) -> None:
@@ -128,7 +129,7 @@ class FollowerSide:
                 await self._news.wait()
                 self._news.clear()
                 if self._report is not None:
-                    await call.write(await asyncio.to_thread(report_message, self._replica, self._report))
+                    await call.write(await asyncio.to_thread(report_message, self._replica, *self._report))
 
 
 async def _raise_status(call: Call) -> None:

@@ -14,6 +14,7 @@ from askew.replication import replicas_pb2 as pb
 from askew.replication.merging import without_records
 from askew.replication.wire import SERVICE, Decided, StateEncoder, telemetry_of
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[pb.Report, pb.State]
@@ -25,6 +26,7 @@ class Heard:
 
     telemetry: Telemetry
     at_s: float
+    asked: frozenset[ServiceName] = frozenset()
 
 
 @dataclass(slots=True, eq=False)
@@ -99,6 +101,10 @@ class LeaderSide:
             one.telemetry = without_records(one.telemetry)
         return found
 
+    def asked(self) -> frozenset[ServiceName]:
+        """Return the services whose endpoints followers' sidecars have asked for, as they said last."""
+        return frozenset().union(*(one.asked for one in self._heard.values()))
+
     async def _follow(self, _: object, context: Context) -> None:
         why = self._refusal(context)
         if why:
@@ -127,7 +133,8 @@ class LeaderSide:
             follower.peer = report.replica[:200]
             telemetry = await asyncio.to_thread(telemetry_of, report)
             if telemetry is not None:
-                self._heard[follower.peer] = Heard(telemetry, self._now_s())
+                asked = frozenset(map(ServiceName, report.asked))
+                self._heard[follower.peer] = Heard(telemetry, self._now_s(), asked)
 
     async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
         """Send each new tick until the follower ends or we lead no more."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from askew.replication.wire import OPTIONS, Decided, Reign
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 from xds_server.errors import BadSettingsError
 from xds_server.identity import peer_identity
 from xds_server.metrics import XdsMetrics
@@ -103,9 +104,9 @@ class Replicas:
         """Return what all replicas' sidecars have reported."""
         return merged(own, self.leader_side.heard())
 
-    def report(self, own: Telemetry) -> None:
-        """Tell the leader what our sidecars have reported."""
-        self.follower_side.report(own)
+    def report(self, own: Telemetry, asked: Iterable[ServiceName] = ()) -> None:
+        """Tell the leader what our sidecars have reported, and which services' endpoints they ask for."""
+        self.follower_side.report(own, asked)
 
     def publish(self, *, plan: Plan, picture: Picture, memory: Memory) -> None:
         """Tell the followers a tick, if we still lead."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n askew/replication/replicas.proto\x12\x14\x61skew.replication.v1\"#\n\x05Value\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"X\n\x06Report\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12.\n\ttelemetry\x18\x03 \x01(\x0b\x32\x1b.askew.replication.v1.Value\"\xda\x01\n\x05State\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12)\n\x04plan\x18\x05 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12,\n\x07picture\x18\x06 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12+\n\x06memory\x18\x07 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\x0c\n\x04\x62\x61se\x18\x08 \x01(\x04\x32S\n\x08Replicas\x12G\n\x06\x46ollow\x12\x1c.askew.replication.v1.Report\x1a\x1b.askew.replication.v1.State(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n askew/replication/replicas.proto\x12\x14\x61skew.replication.v1\"#\n\x05Value\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"g\n\x06Report\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12.\n\ttelemetry\x18\x03 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\r\n\x05\x61sked\x18\x04 \x03(\t\"\xda\x01\n\x05State\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12)\n\x04plan\x18\x05 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12,\n\x07picture\x18\x06 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12+\n\x06memory\x18\x07 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\x0c\n\x04\x62\x61se\x18\x08 \x01(\x04\x32S\n\x08Replicas\x12G\n\x06\x46ollow\x12\x1c.askew.replication.v1.Report\x1a\x1b.askew.replication.v1.State(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,9 +34,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALUE']._serialized_start=58
   _globals['_VALUE']._serialized_end=93
   _globals['_REPORT']._serialized_start=95
-  _globals['_REPORT']._serialized_end=183
-  _globals['_STATE']._serialized_start=186
-  _globals['_STATE']._serialized_end=404
-  _globals['_REPLICAS']._serialized_start=406
-  _globals['_REPLICAS']._serialized_end=489
+  _globals['_REPORT']._serialized_end=198
+  _globals['_STATE']._serialized_start=201
+  _globals['_STATE']._serialized_end=419
+  _globals['_REPLICAS']._serialized_start=421
+  _globals['_REPLICAS']._serialized_end=504
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -14,14 +15,16 @@ class Value(_message.Message):
     def __init__(self, form: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("major", "replica", "telemetry")
+    __slots__ = ("major", "replica", "telemetry", "asked")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_FIELD_NUMBER: _ClassVar[int]
+    ASKED_FIELD_NUMBER: _ClassVar[int]
     major: int
     replica: str
     telemetry: Value
-    def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...
+    asked: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ..., asked: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class State(_message.Message):
     __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory", "base")

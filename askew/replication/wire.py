@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from askew.replication.value_codec import decode, encode, form_of
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
+from mesh.topology import ServiceName
 
 T = TypeVar("T")
 MAJOR = 1
@@ -123,9 +125,9 @@ def _taken(value: pb.Value, kind: type[T], reader: PartReader[T], *, is_whole: b
     return reader.take(value.data, is_whole=is_whole) if value.form == form_of(kind) else None
 
 
-def report_message(replica: str, telemetry: Telemetry) -> pb.Report:
-    """Return what a follower's sidecars told it, as it is sent. O(samples)."""
-    return pb.Report(major=MAJOR, replica=replica, telemetry=_value(telemetry, Telemetry))
+def report_message(replica: str, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> pb.Report:
+    """Return what a follower's sidecars told it and asked it for, as it is sent. O(samples)."""
+    return pb.Report(major=MAJOR, replica=replica, telemetry=_value(telemetry, Telemetry), asked=sorted(asked))
 
 
 def telemetry_of(message: pb.Report) -> Telemetry | None:

@@ -24,6 +24,8 @@ MESH = "apiVersion: askew.mesh/v1\nnodes: [{name: n1}]\nservices: []\n"
         ("ASKEW_PROMETHEUS_URL", "http://[::1", "allowed: http://HOST"),
         ("ASKEW_REPLICATION_LEASE_S", "1", "allowed: 0 < retry_s < renew_deadline_s < lease_s"),
         ("ASKEW_ISTIO_MODE", "magic", "istio.mode: found 'magic'"),
+        ("ASKEW_ISTIO_MODE", "googleGrpc", "xds.token_port: found 0, allowed: a port"),
+        ("ASKEW_XDS_TOKEN_PORT", "18002", "xds.token_port: found 18002 without xds.certificate_file"),
         ("ASKEW_NODES_CA_FILE", "/ca", "nodes.certificate_file, nodes.key_file: found nothing, allowed: a file"),
         ("ASKEW_NODES_AGENT_LABEL", "app", "nodes.agent_label: found 'app', allowed: KEY=VALUE"),
         ("ASKEW_NODES_AGENT_PORT", "0", "nodes.agent_port: found 0, allowed: a port"),

@@ -55,6 +55,7 @@ KINDS = (
     ServedKind("", "v1", "events", "Event"),
     ServedKind("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"),
     ServedKind("coordination.k8s.io", "v1", "leases", "Lease", unconditional_update=False),
+    ServedKind("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False),
     ServedKind("apps", "v1", "deployments", "Deployment", has_status=True, keyed=_CONDITIONS),
     ServedKind("apps", "v1", "replicasets", "ReplicaSet", has_status=True, keyed=_CONDITIONS),
     ServedKind("apps", "v1", "statefulsets", "StatefulSet", has_status=True, keyed=_CONDITIONS),

@@ -28,6 +28,7 @@ from tests.fakes.api_kinds import KINDS, ServedKind
 from tests.fakes.api_objects import Name, Object, Objects, StatusError, Writer, gone
 from tests.fakes.api_request import ApiRequest, NoSuchPathError, parsed
 from tests.fakes.api_selectors import selector
+from tests.fakes.api_tokens import Tokens
 
 SOMEONE = Writer("kubectl-edit")
 NAMESPACES = ("default", "kube-system", "istio-system", "askew-system")
@@ -46,6 +47,7 @@ class ApiServer:
     ) -> None:
         self.kinds = list(kinds)
         self.objects = Objects(now=now)
+        self.tokens = Tokens(now)
         self.faults = Faults()
         self.requests: list[ApiRequest] = []
         self.bookmark_every_s, self.token = bookmark_every_s, token
@@ -193,6 +195,8 @@ class ApiServer:
         if asked.verb == "get":
             return web.json_response(self.objects.get(asked.kind, (asked.namespace, asked.name)))
         body = await request.text()
+        if asked.kind.plural == "tokenreviews":
+            return web.json_response(self.tokens.review(_parsed_body(body)), status=201)
         status, answer = api_writes.write(self.objects, asked, _parsed_body(body), request)
         return web.json_response(answer, status=status)
 

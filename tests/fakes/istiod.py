@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 
 from tests.fakes.istiod_config import IstioService, assignment, clusters, listener, routes
 from tests.fakes.istiod_merge import patched
+from tests.fakes.istiod_rules import ruled, ways
 
 CDS = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 EDS = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
@@ -48,6 +49,8 @@ class Istiod:
 
     def __init__(self, services: Iterable[IstioService] = (), filters: Sequence[Mapping[str, Any]] = ()) -> None:
         self.services, self.filters = list(services), list(filters)
+        self.rules: Sequence[Mapping[str, Any]] = ()  # DestinationRules and VirtualServices
+        self.proxy_labels: dict[str, Mapping[str, str]] = {}  # by pod
         self.workload_certificate: tuple[Path, Path] | None = None
         self.root_certificate: Path | None = None
         self.flow_control = False
@@ -84,15 +87,17 @@ class Istiod:
     def resources(self, type_url: str, node: Any, names: Iterable[str]) -> dict[str, Message]:
         """Return what a proxy may have of a type; ``names`` are those that it asks for."""
         address = node.id.split("~")[1]
+        services = [ruled(service, self.rules) for service in self.services]
         if type_url == CDS:
-            made = [cluster for service in self.services for cluster in clusters(service)]
+            made = [cluster for service in services for cluster in clusters(service)]
             return {cluster.name: cluster for cluster in patched(made, self.filters)}
         ports = sorted({service.port for service in self.services})
         if type_url == LDS:
             return {f"{address}_{port}": listener(address, port) for port in ports}
         if type_url == RDS:
-            return {str(port): routes(port, self.services) for port in ports}
-        by_cluster = {name: service for service in self.services for name in service.cluster_names}
+            labels = self.proxy_labels.get(node.id.split("~")[2].split(".")[0], {})
+            return {str(port): routes(port, services, ways(self.rules, port, labels)) for port in ports}
+        by_cluster = {name: service for service in services for name in service.cluster_names}
         return {name: assignment(name, by_cluster[name]) for name in names if name in by_cluster}
 
     async def _ads(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> None:

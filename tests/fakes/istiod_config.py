@@ -6,7 +6,7 @@ mTLS is left out unless a test asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +37,8 @@ class IstioService:
     endpoints: Sequence[tuple[str, int]]
     subsets: Sequence[str] = ()
     policy: dict[str, Any] = field(default_factory=dict)  # laid over the generated cluster
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of endpoints, by address
+    subset_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # a subset without: all endpoints
 
     @property
     def host(self) -> str:
@@ -83,12 +85,14 @@ def assignment(name: str, service: IstioService) -> endpoint_pb2.ClusterLoadAssi
     """Return a cluster's endpoints: all that are ready, each with the weight 1."""
     found = endpoint_pb2.ClusterLoadAssignment(cluster_name=name)
     group = found.endpoints.add()
-    for address, port in service.endpoints:
+    wanted = service.subset_labels.get(name.split("|")[2], {}).items()
+    chosen = [one for one in service.endpoints if wanted <= service.labels.get(one[0], {}).items()]
+    for address, port in chosen:
         one = group.lb_endpoints.add()
         one.endpoint.address.socket_address.address = address
         one.endpoint.address.socket_address.port_value = port
         one.load_balancing_weight.value = 1
-    group.load_balancing_weight.value = len(service.endpoints)
+    group.load_balancing_weight.value = max(1, len(chosen))
     return found
 
 
@@ -112,8 +116,13 @@ def listener(address: str, port: int) -> listener_pb2.Listener:
     return found
 
 
-def routes(port: int, services: Sequence[IstioService]) -> route_pb2.RouteConfiguration:
-    """Return the routes of a port, with Istio's default retries."""
+def routes(
+    port: int, services: Sequence[IstioService], ways: Mapping[str, Sequence[dict[str, Any]]] | None = None
+) -> route_pb2.RouteConfiguration:
+    """Return the routes of a port, with Istio's default retries.
+
+    ``ways`` holds, by host, what a VirtualService says of this port: where each of its routes leads.
+    """
     retries = {
         "retry_on": "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes",
         "num_retries": 2,
@@ -136,8 +145,9 @@ def routes(port: int, services: Sequence[IstioService]) -> route_pb2.RouteConfig
                 {
                     "name": "default",
                     "match": {"prefix": "/"},
-                    "route": {"cluster": service.cluster_names[0], "timeout": "0s", "retry_policy": retries},
+                    "route": {**way, "timeout": "0s", "retry_policy": retries},
                 }
+                for way in (ways or {}).get(service.host) or [{"cluster": service.cluster_names[0]}]
             ],
         }
         for service in services

@@ -134,6 +134,16 @@ async def test_a_run_that_broke_off_is_ended_by_the_next(api: ApiServer, client:
     assert names(api) == []
 
 
+async def test_what_may_not_be_written_holds_up_nothing_else(api: ApiServer, client: KubernetesClient) -> None:
+    """Rights for mode native are bound in some namespaces alone; the refusal is told, and tried again."""
+    native = render_native(TOPOLOGY, plan(), SHOP, cluster_domain="cluster.local")
+    api.faults.forbidden |= {("patch", "destinationrules"), ("patch", "virtualservices")}
+    outcome = await reconcile(client, TO, [*native, *wanted("a.x")])
+
+    assert sorted(ref.kind for ref in outcome.refused) == ["DestinationRule", "VirtualService"]
+    assert names(api) == ["askew-xds-cluster", "askew.x.a"]
+
+
 async def test_a_mesh_without_istio_has_nothing_to_take_back(api: ApiServer, client: KubernetesClient) -> None:
     """Its kinds are not installed."""
     for kind in ("envoyfilters", "destinationrules", "virtualservices"):

@@ -174,8 +174,18 @@ def test_mode_google_grpc_has_no_shared_cluster() -> None:
     (only,) = render(replace(TO, mode="googleGrpc"), [REVIEWS])
     service = merged([only])[NAMES[0]].eds_cluster_config.eds_config.api_config_source.grpc_services[0].google_grpc
 
-    assert service.target_uri == "dns:///askew-xds.askew-system.svc.cluster.local:18000"
+    assert service.target_uri == "dns:///askew-xds.askew-system.svc.cluster.local:18002"
     assert service.credentials_factory_name == "envoy.grpc_credentials.file_based_metadata"
+    assert service.channel_credentials.ssl_credentials.root_certs.filename == "/var/run/secrets/istio/root-cert.pem"
+
+
+def test_mode_google_grpc_in_plaintext_shows_no_token() -> None:
+    """For a laptop: the ordinary port, and nothing that could be read on the way."""
+    (only,) = render(replace(TO, mode="googleGrpc", transport="plaintext"), [REVIEWS])
+    service = merged([only])[NAMES[0]].eds_cluster_config.eds_config.api_config_source.grpc_services[0].google_grpc
+
+    assert service.target_uri.endswith(":18000")
+    assert not service.call_credentials
 
 
 def test_mode_bootstrap_has_a_config_map_in_each_client_namespace() -> None:

@@ -8,10 +8,11 @@ from typing import Any, TypeVar
 import pytest
 
 from istio.client import KubernetesClient, connect
-from istio.events import ServiceTeller
+from istio.events import NO_CHECK, ServiceTeller
 from istio.kinds import SERVICES
 from istio.objects import Service
 from istio.pruning import prune
+from istio.self_check import LIMIT_S, SelfCheck
 from istio.settings import KubernetesSettings
 from mesh.topology import ServiceName
 from tests.fakes.api_server import ApiServer
@@ -45,7 +46,9 @@ async def client(api: ApiServer) -> AsyncIterator[KubernetesClient]:
         yield connected
 
 
-async def told(api: ApiServer, teller: ServiceTeller, asked: Body | None, *, applied: bool = False) -> list[str]:
+async def told(
+    api: ApiServer, teller: ServiceTeller, asked: Body | None, *, applied: bool = False, check: SelfCheck = NO_CHECK
+) -> list[str]:
     """Put the Service (None: as it is), let the teller look, and return status and reason of all conditions."""
     if asked is not None:
         api.put(asked)
@@ -54,7 +57,7 @@ async def told(api: ApiServer, teller: ServiceTeller, asked: Body | None, *, app
     known = prune(SERVICES, body)
     assert isinstance(known, Service)
     done = frozenset((REVIEWS,)) if applied else frozenset[ServiceName]()
-    await teller.step([known], found.topology, found.findings, applied=done)
+    await teller.step([known], found.topology, found.findings, applied=done, check=check)
     conditions: list[dict[str, Any]] = api.get("Service", "reviews").get("status", {}).get("conditions", [])
     return [f"{one['status']} {one['reason']}" for one in conditions]
 
@@ -111,6 +114,25 @@ async def test_who_does_not_lead_writes_nothing(api: ApiServer, client: Kubernet
     await told(api, ServiceTeller(client, leads), service(routing="wrong"))
 
     assert api.writes() == []
+
+
+async def test_silence_of_sidecars_is_told_once_whoever_leads(api: ApiServer, client: KubernetesClient) -> None:
+    """Applied; a minute without a sidecar: not steered. A new leader waits, and says nothing; one comes: steered."""
+    way: list[str] = []
+    asked: Body | None = service(routing="uniform")
+    check = SelfCheck()
+    for now_s in (0.0, LIMIT_S, LIMIT_S + 30.0):
+        check.look([REVIEWS], frozenset(), now_s=now_s)
+        way += await told(api, ServiceTeller(client, Leads()), asked, applied=True, check=check)
+        asked = None
+    check = SelfCheck()  # of a new leader
+    for now_s, came in ((0.0, frozenset[ServiceName]()), (5.0, frozenset((REVIEWS,)))):
+        check.look([REVIEWS], came, now_s=now_s)
+        way += await told(api, ServiceTeller(client, Leads()), None, applied=True, check=check)
+
+    assert way == ["True AskewApplied", *["False AskewUnsupported"] * 3, "True AskewApplied"]
+    assert events(api) == [("AskewApplied", 2), ("AskewUnsupported", 1)]
+    assert "istio.root_namespace" in api.all_of("Event")[1]["message"]
 
 
 async def test_conditions_of_others_stay(api: ApiServer, client: KubernetesClient) -> None:

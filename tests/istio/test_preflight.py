@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from istio.preflight import Finding
+from istio.service_piece import TopologySettings
+from istio.topology import topology_of
 from tests.istio.cluster_objects import (
     Body,
     destination_rule,
@@ -15,7 +17,7 @@ from tests.istio.cluster_objects import (
     service,
     virtual_service,
 )
-from tests.istio.seen import seen, service_in
+from tests.istio.seen import cluster_of, seen, service_in
 
 GOOD = (pod("a", owner=("ReplicaSet", "a-x")), endpoint_slice(endpoint("10.0.0.1", "a")))
 
@@ -230,6 +232,23 @@ def test_trap_weighted_clusters_inside_istio() -> None:
 def test_trap_native_beside_rules_of_others(other: Body) -> None:
     """Istio honours one rule and one route for a host."""
     assert traps(annotated(programming="istio-native"), *GOOD, other) == ["rules-of-others"]
+
+
+@pytest.mark.parametrize("asked", [annotated(), annotated(programming="endpoint-weights")])
+def test_mode_native_is_every_services(asked: Body) -> None:
+    """Then rules of others stand against each, whether it names the way itself or not."""
+    native = TopologySettings(programming="istio-native")
+    found = topology_of(cluster_of(asked, *GOOD, destination_rule({})), native)
+
+    assert [one.trap for many in found.findings.values() for one in many] == ["rules-of-others"]
+
+
+@pytest.mark.parametrize("own", [destination_rule({}), virtual_service("reviews")], ids=["rule", "route"])
+def test_our_own_rules_do_not_stand_against_us(own: Body) -> None:
+    """What mode native wrote is no other's: the Service would be refused, given back, and taken again, for ever."""
+    own = {**own, "metadata": {**own["metadata"], "labels": {"app.kubernetes.io/managed-by": "askew"}}}
+
+    assert traps(annotated(programming="istio-native"), *GOOD, own) == []
 
 
 def test_trap_endpoints_without_a_port() -> None:

@@ -14,6 +14,7 @@ from istio.envoy_filters import render
 from istio.errors import NotPermittedError
 from istio.integration import Integration, SteeredService
 from istio.native import render_native
+from istio.native_pace import REST_S
 from istio.settings import KubernetesSettings
 from istio.steering import Desired, Steering
 from mesh.topology import ServiceName
@@ -101,7 +102,7 @@ async def test_weights_of_mode_native_wait(world: World) -> None:
     """Each change is a push of routes to all proxies: at most one in 45 s."""
     objects = render_native(TOPOLOGY, plan(), SHOP, cluster_domain="cluster.local")
     world.desired = Desired(objects)
-    await world.steering.step()
+    await steered_natively(world)
     changed: list[dict[str, Any]] = copy.deepcopy(objects)
     changed[1]["spec"]["http"][1]["route"][0]["weight"] = 26
     world.desired = Desired(changed)
@@ -112,13 +113,27 @@ async def test_weights_of_mode_native_wait(world: World) -> None:
 
 
 async def test_nodes_of_mode_native_do_not_wait(world: World) -> None:
-    """A route to a node that has no endpoint any more would answer 503."""
+    """A route to a node that has no endpoint any more would answer 503; its subset goes when no proxy needs it."""
     objects = render_native(TOPOLOGY, plan(), SHOP, cluster_domain="cluster.local")
     world.desired = Desired(objects)
-    await world.steering.step()
+    await steered_natively(world)
     changed: list[dict[str, Any]] = copy.deepcopy(objects)
     del changed[0]["spec"]["subsets"][0]
     del changed[1]["spec"]["http"][0]
+    del changed[1]["spec"]["http"][0]["route"][0]
     world.desired = Desired(changed)
+    first = await world.steering.step()
+    await world.clock.advance(REST_S)
+    then = await world.steering.step()
 
-    assert len((await world.steering.step()).applied) == 2
+    assert [ref.kind for ref in first.applied] == ["VirtualService"]
+    assert [ref.kind for ref in then.applied] == ["DestinationRule"]
+
+
+async def steered_natively(world: World) -> None:
+    """Let the rule rest, and the routes follow."""
+    assert [ref.kind for ref in (await world.steering.step()).applied] == ["DestinationRule"]
+    assert world.done[-1] == set()
+    await world.clock.advance(REST_S)
+    assert [ref.kind for ref in (await world.steering.step()).applied] == ["VirtualService"]
+    assert world.done[-1] == {"shop.default"}

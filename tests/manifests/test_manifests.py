@@ -111,7 +111,50 @@ def test_rights_are_the_least() -> None:
         ("Role", "leases"),
         ("Role", "events"),
         ("Role", "envoyfilters"),
+        ("ClusterRole", "tokenreviews"),
+        ("ClusterRole", "destinationrules"),
+        ("ClusterRole", "virtualservices"),
     }
+
+
+@needs_kubectl
+def test_rights_that_few_need_are_granted_where_they_are_asked_for_alone() -> None:
+    """TokenReviews and Istio's rules are in overlays of their own, and the rules bound to namespaces, never to all."""
+    asks = {"tokenreviews": ["overlays/istio-tokens"], "destinationrules": ["overlays/istio-native"]}
+    for resource, overlays in asks.items():
+        granted = [
+            name for name in RENDERED for rule in rules_of(name) if resource in rule["resources"] and _writes(rule)
+        ]
+        assert granted == overlays
+    bound = [
+        one["kind"] for one in rendered("overlays/istio-native") if one.get("roleRef", {}).get("name") == "askew-native"
+    ]
+    assert bound == ["RoleBinding"]
+
+
+def rules_of(name: str) -> list[dict[str, Any]]:
+    """Return all RBAC rules of a folder."""
+    return [rule for one in rendered(name) if one["kind"] in ("Role", "ClusterRole") for rule in one.get("rules", [])]
+
+
+def _writes(rule: dict[str, Any]) -> bool:
+    return bool(set(rule["verbs"]) - {"get", "list", "watch"})
+
+
+@needs_kubectl
+def test_the_port_for_tokens_is_open_all_the_way() -> None:
+    """Settings, container, Service and NetworkPolicy say the same number; sidecars are led to it."""
+    found = {(one["kind"], one["metadata"]["name"]): one for one in rendered("overlays/istio-tokens")}
+    settings = compose(file_text=found["ConfigMap", "askew-settings"]["data"]["settings.yaml"], environment={})
+    check(settings)
+    (container,) = found["Deployment", "askew"]["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    service = {port["targetPort"]: port["port"] for port in found["Service", "askew-xds"]["spec"]["ports"]}
+    policy = found["NetworkPolicy", "askew-tokens"]["spec"]["ingress"][0]["ports"]
+
+    assert settings.xds.token_port == settings.istio.token_port == ports["grpc-tokens"] == service["grpc-tokens"]
+    assert [one["port"] for one in policy] == [settings.xds.token_port]
+    assert service["grpc-xds"] == settings.xds.port
 
 
 @needs_kubectl
@@ -124,7 +167,7 @@ def test_the_settings_are_taken() -> None:
                 settings = compose(file_text=one["data"]["settings.yaml"], environment={})
                 assert settings.xds.is_mtls
                 seen += 1
-    assert seen == 3
+    assert seen == 5
 
 
 def test_a_prometheus_is_set_in_one_place() -> None:

@@ -41,9 +41,15 @@ class IstioCluster:
         self.address = {pod: f"127.{block}.{PODS[pod][1]}.{10 if pod.startswith('shop') else 1}" for pod in PODS}
         self._folder, self._envoy, self._xds_port = folder, envoy, free_port()
         self.api = ApiServer()
-        self.istiod = Istiod([IstioService("shop.default", PORT, [(self.address[f"shop-{i}"], PORT) for i in (1, 2)])])
+        # istiod gives every proxy and every endpoint the label of its node.
+        on = {pod: {"kubernetes.io/hostname": node} for pod, node in PODS.items()}
+        ends = [(self.address[pod], PORT) for pod in ("shop-1", "shop-2")]
+        labels = {self.address[pod]: on[pod] for pod in ("shop-1", "shop-2")}
+        self.istiod = Istiod([IstioService("shop.default", PORT, ends, labels=labels)])
+        self.istiod.proxy_labels = dict(on)
         self.sidecars: dict[str, IstioSidecar] = {}
         self.sent = 0
+        self.takes_filters = True  # istiod; False as where EnvoyFilters are switched off, or are in another namespace
         self.http: aiohttp.ClientSession
         self.askew: BesideKubernetes
         self.to = Integration(host="127.0.0.1", port=self._xds_port, transport="plaintext")
@@ -165,13 +171,14 @@ class IstioCluster:
         )
 
     async def _follow_filters(self) -> None:
-        """Do as istiod: push when the EnvoyFilters in the API are others."""
+        """Do as istiod: push when EnvoyFilters, DestinationRules or VirtualServices in the API are others."""
         seen = ""
         while True:
-            found = self.api.all_of("EnvoyFilter")
-            versions = ",".join(one["metadata"]["resourceVersion"] for one in found)
+            found = self.api.all_of("EnvoyFilter") if self.takes_filters else []
+            rules = [*self.api.all_of("DestinationRule"), *self.api.all_of("VirtualService")]
+            versions = ",".join(f"{one['kind']} {one['metadata']['resourceVersion']}" for one in (*found, *rules))
             if versions != seen:
-                seen, self.istiod.filters = versions, found
+                seen, self.istiod.filters, self.istiod.rules = versions, found, rules
                 self.istiod.push()
             await asyncio.sleep(0.01)
 

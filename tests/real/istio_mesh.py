@@ -30,6 +30,7 @@ from tests.fakes.istiod_config import IstioService
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.sidecar_mesh import free_port, until
 from xds_server.settings import XdsSettings
+from xds_server.tokens import CheckToken
 
 PLACEHOLDER = "127.77."
 PORT = 9080
@@ -65,11 +66,13 @@ class IstioMesh:
         text: str = MESH,
         apps: Iterable[str] = ("shop-1", "shop-2"),
         xds: XdsSettings | None = None,
+        check_token: CheckToken | None = None,
     ) -> None:
         self.block = 64 + os.getpid() % 60
         self.file = folder / "mesh.yaml"
         self.file.write_text(text.replace(PLACEHOLDER, f"127.{self.block}."))
         self._folder, self._envoy, self._app_names = folder, envoy, tuple(apps)
+        self._check_token = check_token
         self._xds = replace(xds or XdsSettings(), port=free_port(), drain_s=0.2)
         self.istiod = Istiod()
         self.sidecars: dict[str, IstioSidecar] = {}
@@ -104,7 +107,8 @@ class IstioMesh:
 
     async def start_askew(self) -> None:
         """Start the control plane, on the same port each time."""
-        self.plane = ControlPlane(str(self.file), ServeSettings(xds=self._xds, http=HttpSettings(port=0)))
+        settings = ServeSettings(xds=self._xds, http=HttpSettings(port=0))
+        self.plane = ControlPlane(str(self.file), settings, check_token=self._check_token)
         ready = asyncio.Event()
         self._plane_task = asyncio.create_task(self.plane.run(on_ready=ready.set), name="askew")
         await asyncio.wait_for(ready.wait(), 10)
@@ -126,7 +130,8 @@ class IstioMesh:
     @property
     def to(self) -> Integration:
         """The way to this Askew."""
-        return Integration(host="127.0.0.1", port=self._xds.port, transport="plaintext")
+        token_port = self._xds.token_port
+        return Integration(host="127.0.0.1", port=self._xds.port, token_port=token_port, transport="plaintext")
 
     def address(self, name: str) -> str:
         return self.plane.topology.container_by_name[name].address  # type: ignore[index]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from istio import self_check
 from istio.client import connect
 from istio.settings import KubernetesSettings
 from istio.watchdog import Watchdog, WatchdogSettings
@@ -65,6 +66,31 @@ async def test_a_wrong_annotation_changes_nothing_and_is_told(cluster: IstioClus
         cluster.annotate(routing="local-first", connections="none")
         await until(cluster.istios)
         await cluster.some_more()
+
+
+async def test_filters_that_reach_no_sidecar_are_told_of(
+    cluster: IstioCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """istiod takes none: after the time that sidecars have, an Event says what to look at. They come: it is applied."""
+    monkeypatch.setattr(self_check, "LIMIT_S", 0.5)
+    cluster.takes_filters = False
+    async with traffic(cluster):
+        cluster.annotate(routing="local-first")
+        await until(lambda: "AskewUnsupported" in cluster.events())
+        (said,) = [one["message"] for one in cluster.api.all_of("Event") if one["reason"] == "AskewUnsupported"]
+        page = cluster.askew.plane.source.page() if cluster.askew.plane else {}
+        cluster.takes_filters = True
+        await until(cluster.local)
+
+        def steered() -> bool:
+            conditions = cluster.api.get("Service", "shop").get("status", {}).get("conditions", [])
+            return [one["status"] for one in conditions] == ["True"]
+
+        await until(steered)
+        await cluster.some_more()
+
+    assert "no sidecar has asked" in said
+    assert list(page["no_sidecar_came"]) == ["shop.default"]
 
 
 async def test_observe_mode_patches_nothing(cluster: IstioCluster) -> None:

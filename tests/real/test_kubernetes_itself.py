@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from askew.beside_kubernetes import BesideKubernetes
-from istio.errors import NotPermittedError
+from istio.errors import NotPermittedError, SourceUnavailableError, TokenRefusedError
 from istio.integration import Integration
 from istio.kinds import PODS
+from istio.token_reviews import TokenReviews
 from istio.watchdog import Watchdog, WatchdogSettings
 from tests.real.kubernetes_itself import KubernetesItself, missing
 from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters, manifests
@@ -34,13 +35,38 @@ async def cluster(tmp_path: Path) -> AsyncIterator[KubernetesItself]:
         yield running
 
 
-@pytest.mark.parametrize("overlay", ["istio", "plain-envoy", "enforcer"])
+@pytest.mark.parametrize("overlay", ["istio", "istio-tokens", "istio-native", "plain-envoy", "enforcer"])
 async def test_the_api_server_takes_the_manifests_strictly(tmp_path: Path, overlay: str) -> None:
     """No unknown field and no refused value."""
     async with KubernetesItself(tmp_path) as running:
         await running.install_istio()
         await running.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "askew-system"}})
         await running.apply(*manifests(overlay), strict=True)
+
+
+@pytest.mark.parametrize("overlay", ["istio", "istio-tokens"])
+async def test_tokens_are_judged_with_the_rights_of_their_overlay_alone(tmp_path: Path, overlay: str) -> None:
+    """A sidecar's token names its account; another audience's and a forged one none; without the right, none does."""
+    async with KubernetesItself(tmp_path) as running:
+        await running.install_istio()
+        await running.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "askew-system"}})
+        await running.apply(*manifests(overlay))
+        metadata = {"name": "load", "namespace": "default"}
+        await running.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+        good = await running.token("load", namespace="default", audiences=("istio-ca",))
+        other = await running.token("load", namespace="default")
+        async with await running.client(await running.token("askew", namespace="askew-system"), name="askew") as client:
+            reviews = TokenReviews(lambda token: client.review_token(token, audience="istio-ca"), audience="istio-ca")
+            if overlay == "istio":
+                with pytest.raises(SourceUnavailableError):
+                    await reviews.owner_of(good)
+                return
+            owner = await reviews.owner_of(good)
+            for wrong in (other, good[:-8] + "AAAAAAAA"):
+                with pytest.raises(TokenRefusedError):
+                    await reviews.owner_of(wrong)
+
+    assert (owner.namespace, owner.service_account) == ("default", "load")
 
 
 async def test_annotate_and_back_with_the_rights_of_the_manifests(cluster: KubernetesItself) -> None:

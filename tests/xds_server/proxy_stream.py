@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import grpc
 import grpc.aio
@@ -16,9 +17,10 @@ ADS = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedRes
 class Proxy:
     """A client's stream, on which it asks for all clusters."""
 
-    def __init__(self, channel: grpc.aio.Channel, proxy_id: str) -> None:
+    def __init__(self, channel: grpc.aio.Channel, proxy_id: str, *, metadata: Sequence[tuple[str, str]] = ()) -> None:
         self._id = proxy_id
-        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(ADS)()
+        call = channel.stream_stream(ADS)(metadata=grpc.aio.Metadata(*metadata))
+        self._call: grpc.aio.StreamStreamCall[bytes, bytes] = call
 
     async def first_answer(self) -> list[str]:
         """Introduce itself, and return the names of the clusters that come; they are accepted."""

@@ -246,15 +246,18 @@ async def test_a_mounted_secret_is_followed(port: Port, tmp_path: Path) -> None:
     files = CertificateFiles(replace(port.settings, **mounted), metrics)
     files.load()
     watching = asyncio.create_task(files.run())
-    assert files._renewed() is None
+    renewed, another_port = files.renewals(), files.renewals()
+    assert renewed() is None
 
     (tmp_path / "new").symlink_to("2")
     (tmp_path / "new").rename(tmp_path / "data")
     async with asyncio.timeout(10):
-        while files._renewed() is None:  # noqa: ASYNC110 - gRPC asks so, too
+        while renewed() is None:  # noqa: ASYNC110 - gRPC asks so, too
             await asyncio.sleep(0.01)
     watching.cancel()
     await asyncio.wait([watching])
+
+    assert another_port() is not None  # one port's look takes nothing from the other's
 
 
 @pytest.mark.parametrize("port", [0.3], indirect=True)

@@ -112,6 +112,19 @@ async def test_what_sidecars_tell_followers_the_leader_hears(three: list[Member]
     await until(lambda: max(one.time_s for one in a.replicas.merged(Telemetry(time_s=4.0)).loads) == 3.0)
 
 
+async def test_what_sidecars_ask_followers_for_the_leader_knows(three: list[Member]) -> None:
+    """As each follower said last; what none asks for any more is no more among it."""
+    leader, second, third = three
+    elect(leader, second, third, term=1)
+    side = leader.replicas.leader_side
+    shop, till = ServiceName("shop.default"), ServiceName("till.default")
+    second.replicas.report(report("load-2", 1.0), [shop])
+    third.replicas.report(report("load-3", 1.0), [shop, till])
+    await until(lambda: side.asked() == {shop, till})
+    third.replicas.report(report("load-3", 2.0))
+    await until(lambda: side.asked() == {shop})
+
+
 async def test_what_the_leader_decides_all_know(three: list[Member]) -> None:
     """Plan, picture and memory come whole, in order, and never to the leader itself."""
     a, b, c = three

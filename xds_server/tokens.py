@@ -1,0 +1,122 @@
+"""Who may be which proxy by a bearer token: each stream shows one, and whose it is must fit the ``node.id``.
+
+The token itself is judged elsewhere (``CheckToken``); it is never logged, kept or sent back from here.
+Source: RFC 6750, section 2.1; Kubernetes, "Managing Service Accounts" (tokens that are bound to a Pod).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from xds_server.errors import CannotCheckTokenError, RefusePeerError, RefuseTokenError
+from xds_server.identity import claimed_workload
+from xds_server.metrics import XdsMetrics
+
+log = logging.getLogger(__name__)
+
+HEADER, SCHEME = "authorization", "bearer"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenOwner:
+    """The service account of a token that counts; ``pod`` is empty where the token is bound to none."""
+
+    namespace: str
+    service_account: str
+    pod: str = ""
+
+    def __str__(self) -> str:
+        return f"system:serviceaccount:{self.namespace}:{self.service_account}"
+
+
+CheckToken = Callable[[str], Awaitable[TokenOwner]]
+"""Says whose a token is. Raises RefuseTokenError where it does not count, CannotCheckTokenError where nobody knows."""
+
+
+class Opened(Protocol):
+    """What of a gRPC context is looked at."""
+
+    def peer(self) -> str:
+        """Return the other end's address."""
+
+    def invocation_metadata(self) -> Iterable[Any] | None:
+        """Return the pairs of names and values that the client sent before its first message."""
+
+
+class TokenGate:
+    """Lets a stream in whose token counts, as the proxies that are its owner's.
+
+    ``account_of`` returns a proxy's service account as the source knows it; empty where it does not.
+    """
+
+    def __init__(
+        self, check: CheckToken, metrics: XdsMetrics, *, account_of: Callable[[str], str] = lambda proxy_id: ""
+    ) -> None:
+        self._check, self._account_of = check, account_of
+        self._foreign, self._refusals = metrics.identity_refusals, metrics.token_refusals
+
+    async def open(self, stream: Opened) -> Callable[[str], None]:
+        """Return what binds the stream's token to the ``node.id`` that it claims (raises RefusePeerError).
+
+        Raises
+        ------
+        RefuseTokenError
+            for no token, two, or one that does not count.
+        CannotCheckTokenError
+            where nobody can say so now: who is not known stays outside.
+        """
+        peer = stream.peer()
+        try:
+            owner = await self._check(self._bearer_of(stream))
+        except RefuseTokenError as error:
+            self._refusals.labels("refused").inc()
+            log.warning("refused %s: %s", peer, error)
+            raise
+        except CannotCheckTokenError:
+            self._refusals.labels("unchecked").inc()
+            raise
+        return lambda proxy_id: self._bind(owner, proxy_id, peer)
+
+    def _bearer_of(self, stream: Opened) -> str:
+        """Return the one bearer token of a stream."""
+        values = [value for name, value in stream.invocation_metadata() or () if name == HEADER]
+        scheme, _, token = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+        if scheme.lower() != SCHEME or not token:
+            found = "none" if not values else f"{len(values)}" if len(values) > 1 else "another scheme"
+            raise RefuseTokenError(f"{HEADER}: found {found}, allowed: Bearer and a service account's token")
+        return str(token)
+
+    def _bind(self, owner: TokenOwner, proxy_id: str, peer: str) -> None:
+        why = refusal(owner, proxy_id, service_account=self._account_of(proxy_id))
+        if why:
+            self._foreign.inc()
+            log.warning("refused %s: %s", peer, why)
+            raise RefusePeerError(why)
+
+
+def refusal(owner: TokenOwner, proxy_id: str, *, service_account: str = "") -> str:
+    """Return why a token's owner may not be this proxy, one line; empty where it may.
+
+    As the check of certificates (``identity.py``); and a token that is bound to a Pod is that Pod's alone.
+
+    >>> refusal(TokenOwner("shop", "web"), "web-0.shop")
+    ''
+    >>> refusal(TokenOwner("shop", "web", pod="web-1"), "web-0.shop")
+    'node.id: found web-0.shop with a token of system:serviceaccount:shop:web, allowed: pod web-1'
+    """
+    workload = claimed_workload(proxy_id)
+    shown = ascii(proxy_id)[1:-1]
+    if workload is None:
+        return f"node.id: found {shown}, allowed: <container>.<namespace> or sidecar~<ip>~<pod>.<namespace>~<domain>"
+    if owner.namespace != workload.namespace:
+        allowed = f"namespace {owner.namespace}"
+    elif owner.pod not in ("", workload.container):
+        allowed = f"pod {owner.pod}"
+    elif service_account not in ("", owner.service_account):
+        allowed = f"service account {service_account}"
+    else:
+        return ""
+    return f"node.id: found {shown} with a token of {owner}, allowed: {allowed}"
