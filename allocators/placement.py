@@ -1,7 +1,7 @@
 """Which node is nearest to whom a new pod will talk to (NetMARKS): a score of each node, from flows and pods.
 
 A new pod has no traffic yet, so the flows are those of its workload: what it exchanges with another workload is spread
-evenly over that one's pods, and a node scores by what of it stands there. Only neighbours count, never their neighbours.
+evenly over that one's pods, and a node scores by what of it stands there. Neighbours of neighbours do not count.
 
 Source: Wojciechowski et al., "NetMARKS: Network Metrics-AwaRe Kubernetes Scheduler Powered by Service Mesh", IEEE
 INFOCOM 2021, doi 10.1109/INFOCOM42981.2021.9488670.

@@ -27,9 +27,11 @@ from askew.mesh_source import MeshFileSource, TopologySource
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
 from askew.node_observing import NodeObserver
+from askew.pod_placing import PodPlacer
 from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
 from askew.replication.wire import Decided
+from askew.scheduler_page import SchedulerPage
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -110,6 +112,12 @@ class ControlPlane:
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
+        self.placer = PodPlacer(
+            lambda: (self.topology, self.picture.links),
+            names_of=self.source.services_of_new,
+            crowded_share=settings.scheduler.crowded_share,
+        )
+        self.scheduler = SchedulerPage(self.placer, self.registry)
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.on_plan: Callable[[], None] = lambda: None
@@ -295,6 +303,7 @@ class ControlPlane:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
         routes += [*performance_page.routes(self), *telemetry_page.routes(self.collector)]
         routes += node_agents_page.routes(self.agents)
+        routes += self.scheduler.routes()
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from askew.errors import CommandError
+from askew.pod_placing import SchedulerSettings
 from askew.replication.settings import ReplicationSettings
 from istio.integration import Integration
 from istio.settings import KubernetesSettings
@@ -129,6 +130,7 @@ class ServeSettings:
     replication: ReplicationSettings = field(default_factory=ReplicationSettings)
     prometheus: PrometheusSourceSettings = field(default_factory=PrometheusSourceSettings)
     nodes: NodeSettings = field(default_factory=NodeSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     istio: Integration = field(default_factory=Integration)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from askew.errors import CommandError
+from askew.pod_placing import SchedulerSettings
 from askew.replication.settings import check as check_replication
 from askew.settings import LoopSettings, NodeSettings, PrometheusSourceSettings, ServeSettings
 from istio import integration
@@ -25,6 +26,7 @@ def check(settings: ServeSettings) -> None:
         _check_loop(settings.loop)
         _check_prometheus(settings.prometheus)
         _check_nodes(settings.nodes)
+        _check_scheduler(settings.scheduler)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
 
@@ -43,6 +45,11 @@ def _check_nodes(nodes: NodeSettings) -> None:
         raise BadInputError("nodes.agent_label", nodes.agent_label, "KEY=VALUE, a label of pods")
     if not 1 <= nodes.agent_port <= 65535:
         raise BadInputError("nodes.agent_port", nodes.agent_port, "a port from 1 to 65535")
+
+
+def _check_scheduler(scheduler: SchedulerSettings) -> None:
+    if not 0.0 < scheduler.crowded_share <= 1.0:
+        raise BadInputError("scheduler.crowded_share", scheduler.crowded_share, "a number > 0 and <= 1")
 
 
 def _check_prometheus(prometheus: PrometheusSourceSettings) -> None:
