@@ -26,6 +26,7 @@ from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
+from askew.mtls_port import MtlsPort, mtls_settings
 from askew.node_observing import NodeObserver
 from askew.pod_placing import PodPlacer
 from askew.prometheus_source import Past, PrometheusSource, with_past
@@ -118,6 +119,7 @@ class ControlPlane:
             crowded_share=settings.scheduler.crowded_share,
         )
         self.scheduler = SchedulerPage(self.placer, self.registry)
+        self.mtls = self._mtls_port()
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.on_plan: Callable[[], None] = lambda: None
@@ -153,6 +155,8 @@ class ControlPlane:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
                 if self.xds.certificates is not None:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
+                if self.mtls is not None:
+                    parts.create_task(guarded("mtls port", self.mtls.run()), name="mtls-port")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 parts.create_task(guarded("sidecar pages", self.pages.run()), name="sidecar-pages")
@@ -166,6 +170,8 @@ class ControlPlane:
         finally:
             self.ready = False
             await http.cleanup()
+            if self.mtls is not None:
+                await self.mtls.stop()
 
     # -- one tick -----------------------------------------------------------------------------------------------------
 
@@ -319,7 +325,22 @@ class ControlPlane:
             await runner.cleanup()
             raise CommandError(f"--http: cannot listen on {host}:{port}: {error.strerror}", exit_code=1) from error
         self.http_port = runner.addresses[0][1]
+        if self.mtls is not None:
+            try:
+                await self.mtls.start()
+            except CommandError:
+                await self.mtls.stop()
+                await runner.cleanup()
+                raise
         return runner
+
+    def _mtls_port(self) -> MtlsPort | None:
+        tls = mtls_settings(self.settings)
+        if tls is None:
+            return None
+        admission = Admission(tls, self.xds_metrics, account_of=self._account_of)
+        routes = [*self.scheduler.routes(), *self.rest.routes(admission)]
+        return MtlsPort(self.settings, tls, self.xds_metrics, routes)
 
 
 def _ports_of(service: Service) -> set[str]:

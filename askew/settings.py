@@ -33,6 +33,22 @@ class HttpSettings:
     token_file: str = ""
     """Holds the bearer token with which others than this machine may read the pages; empty: they may not."""
 
+    mtls_host: str = ""
+    """Address of the mTLS port: the scheduler's extender and REST discovery. Empty: with ``--kubernetes`` the host of
+    ``xds``, if that has a certificate; else the port is off."""
+
+    mtls_port: int = 18443
+    """Its TCP port; 0 takes a free one."""
+
+    mtls_certificate_file: str = ""
+    """Its certificate chain (PEM); empty: the three files of ``xds``."""
+
+    mtls_key_file: str = ""
+    """Its key (PEM, not encrypted)."""
+
+    mtls_client_ca_file: str = ""
+    """The authorities (PEM) of its clients."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:

@@ -27,6 +27,7 @@ def check(settings: ServeSettings) -> None:
         _check_prometheus(settings.prometheus)
         _check_nodes(settings.nodes)
         _check_scheduler(settings.scheduler)
+        _check_mtls(settings)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
 
@@ -45,6 +46,16 @@ def _check_nodes(nodes: NodeSettings) -> None:
         raise BadInputError("nodes.agent_label", nodes.agent_label, "KEY=VALUE, a label of pods")
     if not 1 <= nodes.agent_port <= 65535:
         raise BadInputError("nodes.agent_port", nodes.agent_port, "a port from 1 to 65535")
+
+
+def _check_mtls(settings: ServeSettings) -> None:
+    http = settings.http
+    names = ("mtls_certificate_file", "mtls_key_file", "mtls_client_ca_file")
+    missing = [name for name in names if not getattr(http, name)]
+    if 0 < len(missing) < len(names):
+        raise BadInputError(f"http.{missing[0]}", None, "a file (mTLS needs certificate, key and client CA)")
+    if http.mtls_host and missing and not settings.xds.is_mtls:
+        raise BadInputError("http.mtls_host", http.mtls_host, "xds.certificate_file or http.mtls_certificate_file too")
 
 
 def _check_scheduler(scheduler: SchedulerSettings) -> None:
