@@ -30,6 +30,8 @@ SCHEDULER = "/scheduler/"
 IDLE_S = 60.0
 """A connection that asks nothing for this long is closed."""
 
+TURNS_TO_TAKE_OVER = 3
+
 
 def mtls_settings(settings: ServeSettings) -> XdsSettings | None:
     """Return the files and the trust domain of the port: its own files, or else the xDS port's. None where it is off.
@@ -65,6 +67,7 @@ class MtlsPort:
         self._socket: socket.socket | None = None
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
+        self._accepting: socket.socket | None = None
 
     @property
     def port(self) -> int:
@@ -119,11 +122,18 @@ class MtlsPort:
         """
         assert self._runner is not None
         assert self._socket is not None
-        context, before = self.certificates.ssl_context(), self._site
-        self._site = web.SockSite(self._runner, self._socket.dup(), ssl_context=context)
+        context, before, accepting = self.certificates.ssl_context(), self._site, self._accepting
+        self._accepting = self._socket.dup()
+        self._site = web.SockSite(self._runner, self._accepting, ssl_context=context)
         await self._site.start()
-        if before is not None:
-            await before.stop()
+        if before is None or accepting is None:
+            return
+        # asyncio loses a connection that it has accepted, but not taken over yet, when its server is closed: first let
+        # the old one accept nothing more, and take over what it has.
+        asyncio.get_running_loop().remove_reader(accepting)
+        for _ in range(TURNS_TO_TAKE_OVER):
+            await asyncio.sleep(0)
+        await before.stop()
 
 
 def only_allowed(allowed_clients: str) -> Middleware:
