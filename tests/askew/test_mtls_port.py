@@ -13,6 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from askew.__main__ import _parse
+from askew.cli.serve import _settings
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.settings import HttpSettings, ServeSettings
@@ -234,3 +236,23 @@ def test_half_of_the_settings_is_refused(http: HttpSettings, told: str) -> None:
         check(ServeSettings(http=http))
 
     assert str(error.value).startswith(told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "certificate", "expected"),
+    [
+        (["--kubernetes"], "c", "0.0.0.0"),
+        (["--kubernetes"], "", ""),
+        (["--mesh", "mesh.yaml"], "c", ""),
+    ],
+)
+def test_it_is_on_in_a_cluster_where_there_is_a_certificate(
+    arguments: list[str], certificate: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the address of the xDS port; with a mesh file, or without a certificate, only where it is asked for."""
+    for key in ("CERTIFICATE_FILE", "KEY_FILE", "CLIENT_CA_FILE"):
+        monkeypatch.setenv(f"ASKEW_XDS_{key}", certificate)
+    monkeypatch.setenv("ASKEW_XDS_HOST", "0.0.0.0")
+    monkeypatch.setenv("ASKEW_XDS_PLAINTEXT_BEYOND_LOOPBACK", "true")
+
+    assert _settings(_parse(["serve", *arguments])).http.mtls_host == expected

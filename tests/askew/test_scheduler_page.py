@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from askew.replication.wire import Decided, Reign
+from mesh.picture import Link, Picture
 from mesh.telemetry import Telemetry
 from tests.askew.running_plane import Running, running_plane
 from tests.fakes.sidecars import FakeSidecars
@@ -111,3 +113,13 @@ async def test_no_other_verb_is_answered(running: Running) -> None:
             assert response.status == 404
     async with running.http.get(f"{running.url}/scheduler/prioritize") as response:
         assert response.status == 405
+
+
+async def test_a_follower_answers_from_what_the_leader_saw(running: Running) -> None:
+    """A replica that does not lead scores by the picture that it was told."""
+    links = (Link("web.default", "shop.default", 10.0, "measured"),)
+    running.plane.follow(Decided("leader", Reign(), None, Picture(links=links), None))
+
+    assert await ask(running, {"Pod": WEB, "NodeNames": ["n1", "n2"]}) == (
+        200, [{"Host": "n1", "Score": 10}, {"Host": "n2", "Score": 0}],
+    )  # fmt: skip
