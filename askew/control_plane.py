@@ -24,9 +24,9 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.mtls_port import MtlsPort, mtls_settings
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
-from askew.mtls_port import MtlsPort, mtls_settings
 from askew.node_observing import NodeObserver
 from askew.pod_placing import PodPlacer
 from askew.prometheus_source import Past, PrometheusSource, with_past
