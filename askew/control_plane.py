@@ -113,12 +113,7 @@ class ControlPlane:
         extras = Extras(self.store, self.collector)
         self.xds = XdsServer(self.store, settings.xds, self.xds_metrics, extras=extras, admission=admission)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
-        self.placer = PodPlacer(
-            lambda: (self.topology, self.picture.links),
-            names_of=self.source.services_of_new,
-            crowded_share=settings.scheduler.crowded_share,
-        )
-        self.scheduler = SchedulerPage(self.placer, self.registry)
+        self.scheduler = self._scheduler_page()
         self.mtls = self._mtls_port()
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
@@ -333,6 +328,14 @@ class ControlPlane:
                 await runner.cleanup()
                 raise
         return runner
+
+    def _scheduler_page(self) -> SchedulerPage:
+        placer = PodPlacer(
+            lambda: (self.topology, self.picture.links),
+            names_of=self.source.services_of_new,
+            crowded_share=self.settings.scheduler.crowded_share,
+        )
+        return SchedulerPage(placer, self.registry)
 
     def _mtls_port(self) -> MtlsPort | None:
         tls = mtls_settings(self.settings)
