@@ -24,12 +24,15 @@ from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
+from askew.mtls_port import MtlsPort, mtls_settings
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
 from askew.node_observing import NodeObserver
+from askew.pod_placing import PodPlacer
 from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
 from askew.replication.wire import Decided
+from askew.scheduler_page import SchedulerPage
 from askew.settings import ServeSettings
 from mesh.picture import Picture
 from mesh.plan import Plan
@@ -118,6 +121,8 @@ class ControlPlane:
         self.telemetry = Telemetry()
         self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
+        self.scheduler = self._scheduler_page()
+        self.mtls = self._mtls_port()
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.on_plan: Callable[[], None] = lambda: None
@@ -166,6 +171,8 @@ class ControlPlane:
                 parts.create_task(guarded("xds server", self.xds.run()), name="xds-server")
                 if self.xds.certificates is not None:
                     parts.create_task(guarded("certificates", self.xds.certificates.run()), name="certificates")
+                if self.mtls is not None:
+                    parts.create_task(guarded("mtls port", self.mtls.run()), name="mtls-port")
                 parts.create_task(guarded("source", self.source.run()), name="source")
                 parts.create_task(guarded("control loop", self._loop()), name="control-loop")
                 parts.create_task(guarded("preparation", self._keep_prepared()), name="preparation")
@@ -180,6 +187,8 @@ class ControlPlane:
         finally:
             self.ready = False
             await http.cleanup()
+            if self.mtls is not None:
+                await self.mtls.stop()
 
     # -- one tick -----------------------------------------------------------------------------------------------------
 
@@ -343,6 +352,7 @@ class ControlPlane:
         routes = [*debug_pages.routes(self, self.registry), *pages.routes(self.store), *self.rest.routes()]
         routes += [*performance_page.routes(self), *telemetry_page.routes(self.collector)]
         routes += node_agents_page.routes(self.agents)
+        routes += self.scheduler.routes()
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()
@@ -358,4 +368,27 @@ class ControlPlane:
             await runner.cleanup()
             raise CommandError(f"--http: cannot listen on {host}:{port}: {error.strerror}", exit_code=1) from error
         self.http_port = runner.addresses[0][1]
+        if self.mtls is not None:
+            try:
+                await self.mtls.start()
+            except CommandError:
+                await self.mtls.stop()
+                await runner.cleanup()
+                raise
         return runner
+
+    def _scheduler_page(self) -> SchedulerPage:
+        placer = PodPlacer(
+            lambda: (self.topology, self.picture.links),
+            names_of=self.source.services_of_new,
+            crowded_share=self.settings.scheduler.crowded_share,
+        )
+        return SchedulerPage(placer, self.registry)
+
+    def _mtls_port(self) -> MtlsPort | None:
+        tls = mtls_settings(self.settings)
+        if tls is None:
+            return None
+        admission = Admission(tls, self.xds_metrics, account_of=self._account_of)
+        routes = [*self.scheduler.routes(), *self.rest.routes(admission)]
+        return MtlsPort(self.settings, tls, self.xds_metrics, routes)

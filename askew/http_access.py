@@ -21,6 +21,8 @@ from xds_server.loopback import is_loopback
 log = logging.getLogger(__name__)
 
 OPEN = frozenset(("/healthz", "/readyz", "/metrics"))
+ONLY_HERE = ("/scheduler/", "/v3/discovery:")
+"""What begins so is answered to this machine only, whatever the token: to others by the mTLS port."""
 SHORTEST_TOKEN = 16
 
 
@@ -63,14 +65,20 @@ def access_rule(token: TokenFile | None) -> Middleware:
     ) -> web.StreamResponse:
         if request.path in OPEN or is_from_here(request.remote or "", request.headers.get("Host", "")):
             return await handler(request)
+        if request.path.startswith(ONLY_HERE):
+            return _refused(request, "a loopback peer (others: the mTLS port, http.mtls_host)")
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         if token is not None and scheme.lower() == "bearer" and await token.admits(given.strip()):
             return await handler(request)
         allowed = "a loopback peer" if token is None else "a loopback peer, or Authorization: Bearer <token>"
-        error = f"{request.path}: found a request from {request.remote}, allowed: {allowed}"
-        return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": 'Bearer realm="askew"'})
+        return _refused(request, allowed)
 
     return rule
+
+
+def _refused(request: web.Request, allowed: str) -> web.Response:
+    error = f"{request.path}: found a request from {request.remote}, allowed: {allowed}"
+    return web.json_response({"error": error}, status=401, headers={"WWW-Authenticate": 'Bearer realm="askew"'})
 
 
 def is_from_here(peer: str, host: str) -> bool:

@@ -18,8 +18,9 @@ from askew.mesh_source import SourceStatus
 from istio.client import KubernetesClient, connect
 from istio.cluster import Cluster
 from istio.errors import CannotConnectError
+from istio.extender import selects
 from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
-from istio.objects import Key, Pruned
+from istio.objects import Key, Pod, Pruned
 from istio.preflight import Finding
 from istio.self_check import UNHEARD, SelfCheck
 from istio.service_piece import TopologySettings
@@ -131,6 +132,14 @@ class KubernetesSource:
             "no_sidecar_came": dict.fromkeys(sorted(self.self_check.unheard), UNHEARD),
             "findings": {name: [str(one) for one in found] for name, found in self.findings.items()},
         }
+
+    def services_of_new(self, pod: Pod) -> list[str]:
+        """Return what the topology calls a pod that does not run yet: Services that select it, and its workload.
+
+        O(Services).
+        """
+        selecting = [f"{one.name}.{one.namespace}" for one in self.cluster.services.values() if selects(one, pod)]
+        return [*selecting, f"workload:{pod.workload}.{pod.namespace}"]
 
     def kinds(self) -> list[Any]:
         """Return the status of each kind that is watched."""

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from askew.cli.input_file import parse_file
 from askew.errors import CommandError
+from askew.pod_placing import names_in_mesh
+from istio.objects import Pod
 from mesh.mesh_file import parse_mesh_file
 from mesh.topology import Topology
 
@@ -55,6 +57,9 @@ class TopologySource(Protocol):
     def page(self) -> dict[str, Any]:
         """Return what ``/debug/sourcez`` adds to the status."""
 
+    def services_of_new(self, pod: Pod) -> Sequence[str]:
+        """Return what the topology will call a pod that does not run yet: its services and its workload."""
+
 
 class MeshFileSource:
     """Hands a new topology to ``on_change`` whenever the file says another one; a bad file is refused and reported."""
@@ -84,6 +89,10 @@ class MeshFileSource:
     def page(self) -> dict[str, Any]:
         """Return what ``/debug/sourcez`` adds: nothing."""
         return {}
+
+    def services_of_new(self, pod: Pod) -> Sequence[str]:
+        """Return the service that a new pod belongs to; a file knows no selectors, only names."""
+        return names_in_mesh(self.topology or Topology(), pod)
 
     async def run(self) -> None:
         """Watch until cancelled. A file that is still being written is left until two looks see the same."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
 from askew.errors import CommandError
+from askew.pod_placing import SchedulerSettings
 from askew.replication.settings import ReplicationSettings
 from istio.integration import Integration
 from istio.settings import KubernetesSettings
@@ -31,6 +32,22 @@ class HttpSettings:
 
     token_file: str = ""
     """Holds the bearer token with which others than this machine may read the pages; empty: they may not."""
+
+    mtls_host: str = ""
+    """Address of the mTLS port: the scheduler's extender and REST discovery. Empty: with ``--kubernetes`` the host of
+    ``xds``, if that has a certificate; else the port is off."""
+
+    mtls_port: int = 18443
+    """Its TCP port; 0 takes a free one."""
+
+    mtls_certificate_file: str = ""
+    """Its certificate chain (PEM); empty: the three files of ``xds``."""
+
+    mtls_key_file: str = ""
+    """Its key (PEM, not encrypted)."""
+
+    mtls_client_ca_file: str = ""
+    """The authorities (PEM) of its clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +146,7 @@ class ServeSettings:
     replication: ReplicationSettings = field(default_factory=ReplicationSettings)
     prometheus: PrometheusSourceSettings = field(default_factory=PrometheusSourceSettings)
     nodes: NodeSettings = field(default_factory=NodeSettings)
+    scheduler: SchedulerSettings = field(default_factory=SchedulerSettings)
     istio: Integration = field(default_factory=Integration)
     watchdog: WatchdogSettings = field(default_factory=WatchdogSettings)
 

@@ -6,6 +6,7 @@ import re
 from urllib.parse import urlsplit
 
 from askew.errors import CommandError
+from askew.pod_placing import SchedulerSettings
 from askew.replication.settings import check as check_replication
 from askew.settings import LoopSettings, NodeSettings, PrometheusSourceSettings, ServeSettings
 from istio import integration
@@ -26,6 +27,8 @@ def check(settings: ServeSettings) -> None:
         _check_prometheus(settings.prometheus)
         _check_tokens(settings)
         _check_nodes(settings.nodes)
+        _check_scheduler(settings.scheduler)
+        _check_mtls(settings)
     except (BadSettingsError, BadInputError) as error:
         raise CommandError(one_line(str(error))) from error
 
@@ -52,6 +55,21 @@ def _check_nodes(nodes: NodeSettings) -> None:
         raise BadInputError("nodes.agent_label", nodes.agent_label, "KEY=VALUE, a label of pods")
     if not 1 <= nodes.agent_port <= 65535:
         raise BadInputError("nodes.agent_port", nodes.agent_port, "a port from 1 to 65535")
+
+
+def _check_mtls(settings: ServeSettings) -> None:
+    http = settings.http
+    names = ("mtls_certificate_file", "mtls_key_file", "mtls_client_ca_file")
+    missing = [name for name in names if not getattr(http, name)]
+    if 0 < len(missing) < len(names):
+        raise BadInputError(f"http.{missing[0]}", None, "a file (mTLS needs certificate, key and client CA)")
+    if http.mtls_host and missing and not settings.xds.is_mtls:
+        raise BadInputError("http.mtls_host", http.mtls_host, "xds.certificate_file or http.mtls_certificate_file too")
+
+
+def _check_scheduler(scheduler: SchedulerSettings) -> None:
+    if not 0.0 < scheduler.crowded_share <= 1.0:
+        raise BadInputError("scheduler.crowded_share", scheduler.crowded_share, "a number > 0 and <= 1")
 
 
 def _check_prometheus(prometheus: PrometheusSourceSettings) -> None:

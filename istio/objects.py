@@ -74,6 +74,7 @@ class Service:
     ip_families: tuple[str, ...] = ()
     ports: tuple[ServicePort, ...] = ()
     has_selector: bool = True
+    selector: Strings = field(default_factory=dict)
     labels: Strings = field(default_factory=dict)
     annotations: Strings = field(default_factory=dict)
     session_affinity: str = ""

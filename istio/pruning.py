@@ -180,6 +180,7 @@ def _service(parts: _Parts) -> Service:
         ip_families=tuple(map(str, _items(spec.get("ipFamilies")))),
         ports=tuple(ports),
         has_selector=bool(spec.get("selector")),
+        selector=_strings(spec.get("selector")),
         labels=parts.labels,
         annotations=parts.annotations,
         session_affinity=_text(spec.get("sessionAffinity")),

@@ -16,8 +16,10 @@ from aiohttp import web
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import json_format
 
+from xds_server.admission import Admission
 from xds_server.encode import encode
-from xds_server.errors import RefuseStreamError
+from xds_server.errors import RefusePeerError, RefuseStreamError
+from xds_server.http_peer import HttpPeer
 from xds_server.metrics import XdsMetrics
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 from xds_server.settings import XdsSettings
@@ -57,21 +59,25 @@ class RestDiscovery:
         self._store, self._settings, self._metrics = store, settings, metrics
         self._sessions: dict[tuple[str, str, tuple[str, ...]], _Session] = {}
 
-    def routes(self) -> list[web.RouteDef]:
-        """Return the four routes; the root mounts them."""
+    def routes(self, admission: Admission | None = None) -> list[web.RouteDef]:
+        """Return the four routes; the root mounts them. With ``admission`` a certificate decides who may be whom."""
         return [
-            web.post("/v3/discovery:clusters", partial(self._answer, CDS)),
-            web.post("/v3/discovery:endpoints", partial(self._answer, EDS)),
-            web.post("/v3/discovery:listeners", partial(self._answer, LDS)),
-            web.post("/v3/discovery:routes", partial(self._answer, RDS)),
+            web.post("/v3/discovery:clusters", partial(self._answer, CDS, admission)),
+            web.post("/v3/discovery:endpoints", partial(self._answer, EDS, admission)),
+            web.post("/v3/discovery:listeners", partial(self._answer, LDS, admission)),
+            web.post("/v3/discovery:routes", partial(self._answer, RDS, admission)),
         ]
 
-    async def _answer(self, type_url: str, request: web.Request) -> web.Response:
+    async def _answer(self, type_url: str, admission: Admission | None, request: web.Request) -> web.Response:
         try:
             message = _read(await request.text(), type_url)
+            if admission is not None:
+                admission.check(message.node.id, HttpPeer(request))
             session = self._session(message, type_url)
         except (RefuseStreamError, UnicodeDecodeError) as error:
             return web.json_response({"error": str(error)}, status=400)
+        except RefusePeerError as error:
+            return web.json_response({"error": str(error)}, status=403)
         self._receive(session, message, type_url)
         response = await self._next(session)
         if response is None:

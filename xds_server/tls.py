@@ -44,8 +44,16 @@ class Certificates:
 class CertificateFiles:
     """The three files of the settings. ``load``, then ``credentials`` for a server, then ``run`` until cancelled."""
 
-    def __init__(self, settings: XdsSettings, metrics: XdsMetrics) -> None:
+    def __init__(
+        self,
+        settings: XdsSettings,
+        metrics: XdsMetrics,
+        *,
+        section: str = "xds.",
+        on_renewed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._files = (settings.certificate_file, settings.key_file, settings.client_ca_file)
+        self._section, self._on_renewed = section, on_renewed
         self._poll_s, self._loads = settings.certificate_poll_s, metrics.certificate_loads
         self._seen: Fingerprint = ()
         self._in_force: Certificates | None = None
@@ -54,7 +62,7 @@ class CertificateFiles:
     def load(self) -> None:
         """Read the files for the first time. Raises BadSettingsError where they cannot be used."""
         self._seen = self._fingerprint()
-        self._in_force = read_certificates(*self._files)
+        self._in_force = read_certificates(*self._files, section=self._section)
         self._wanted = self._in_force.configuration()
         self._loads.labels("accepted").inc()
 
@@ -87,6 +95,26 @@ class CertificateFiles:
 
         return renewed
 
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a context for an HTTP server that has what the files hold and requires a client's certificate.
+
+        Sessions cannot be taken up again: that would pass over the client's certificate. Raises BadSettingsError where
+        the files are being changed at this very moment; the next look finds them at rest.
+        """
+        assert self._in_force is not None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(*self._files[:2], password=b"none")
+        except (OSError, ValueError) as error:
+            raise BadSettingsError(f"{self._section}certificate_file: {_why(error)}") from error
+        context.load_verify_locations(cadata=self._in_force.client_ca.decode("ascii", "replace"))
+        context.verify_mode = ssl.CERT_REQUIRED
+        return context
+
     async def run(self) -> None:
         """Look until cancelled. Files that are still being written are left until two looks see the same."""
         resting = self._seen
@@ -100,7 +128,7 @@ class CertificateFiles:
 
     async def _reload(self) -> None:
         try:
-            found = await asyncio.to_thread(read_certificates, *self._files)
+            found = await asyncio.to_thread(read_certificates, *self._files, section=self._section)
         except BadSettingsError as error:
             self._loads.labels("refused").inc()
             log.error("certificate refused, the one in force stays: %s", error)
@@ -110,12 +138,15 @@ class CertificateFiles:
             self._in_force = found
             self._wanted = found.configuration()
             log.info("certificate read again; new connections get it")
+            self._on_renewed()
 
     def _fingerprint(self) -> Fingerprint:
         return tuple(_fingerprint(file) for file in self._files)
 
 
-def read_certificates(certificate_file: str, key_file: str, client_ca_file: str) -> Certificates:
+def read_certificates(
+    certificate_file: str, key_file: str, client_ca_file: str, *, section: str = "xds."
+) -> Certificates:
     """Return the files' contents once they are known to work together.
 
     Raises
@@ -124,29 +155,29 @@ def read_certificates(certificate_file: str, key_file: str, client_ca_file: str)
         for a file that cannot be read, a certificate that is none, a key that is not its key or that is encrypted.
     """
     found = Certificates(
-        certificate=_read("xds.certificate_file", certificate_file),
-        key=_read("xds.key_file", key_file),
-        client_ca=_read("xds.client_ca_file", client_ca_file),
+        certificate=_read(f"{section}certificate_file", certificate_file),
+        key=_read(f"{section}key_file", key_file),
+        client_ca=_read(f"{section}client_ca_file", client_ca_file),
     )
     try:
         # The password keeps OpenSSL from asking for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate_file, key_file, password=b"none")
     except (OSError, ValueError) as error:  # an SSLError is an OSError
         raise BadSettingsError(
-            f"xds.certificate_file: found {certificate_file!a} ({_why(error)}), "
+            f"{section}certificate_file: found {certificate_file!a} ({_why(error)}), "
             f"allowed: a PEM certificate whose key, not encrypted, is in {key_file!a}"
         ) from error
-    _check_authorities(found.client_ca, client_ca_file)
+    _check_authorities(found.client_ca, client_ca_file, section)
     return found
 
 
-def _check_authorities(client_ca: bytes, file: str) -> None:
+def _check_authorities(client_ca: bytes, file: str, section: str) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.load_verify_locations(cadata=client_ca.decode("ascii", "replace"))
     except (OSError, ValueError) as error:
         raise BadSettingsError(
-            f"xds.client_ca_file: found {file!a} ({_why(error)}), allowed: PEM certificates of authorities"
+            f"{section}client_ca_file: found {file!a} ({_why(error)}), allowed: PEM certificates of authorities"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""``askew allocate traffic FILE``: the allocators on a file, JSON out."""
+"""``askew allocate traffic FILE``, ``placement FILE``: the allocators on a file, JSON out."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import argparse
 
 import numpy as np
 
+from allocators.placement import score_nodes
 from allocators.problem import TrafficProblem
 from allocators.traffic_plan import TrafficPlan, allocate_traffic
 from askew.cli.input_file import parse_file
 from askew.cli.json_document import dump_json
+from askew.cli.placement_file import parse_placement_file
 from askew.cli.traffic_file import parse_traffic_file
 
-HELP = "decide shares from rates and capacities in a file"
+HELP = "decide shares, or a pod's node, from what a file says"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "what", choices=tuple(ALLOCATIONS), help="traffic: which part each client sends to each endpoint"
+        "what",
+        choices=tuple(ALLOCATIONS),
+        help="traffic: which part each client sends to each endpoint; placement: which node suits a new pod",
     )
     parser.add_argument("file", metavar="FILE", help="JSON file, - for standard input")
     parser.add_argument("-o", "--output", choices=("json",), default="json", help="form of the output")
@@ -41,6 +45,13 @@ def traffic(file: str) -> str:
     return dump_json(_document(problem, plan))
 
 
+def placement(file: str) -> str:
+    """Return the nodes' scores for a file as JSON text. Raises CommandError for a file that is not as it should be."""
+    found = parse_file(file, parse_placement_file)
+    scores = score_nodes(found.nodes, found.pods, found.flows, workload=found.workload, name=found.pod)
+    return dump_json({"scores": [{"node": one.node, "score": one.score} for one in scores]})
+
+
 def _document(problem: TrafficProblem, plan: TrafficPlan) -> dict[str, object]:
     rows, columns = np.nonzero(plan.fractions)
     shares = plan.fractions[rows, columns]
@@ -60,4 +71,4 @@ def _document(problem: TrafficProblem, plan: TrafficPlan) -> dict[str, object]:
     }
 
 
-ALLOCATIONS = {"traffic": traffic}
+ALLOCATIONS = {"traffic": traffic, "placement": placement}

@@ -63,6 +63,8 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
         settings = replace(settings, xds=replace(settings.xds, host=args.xds[0], port=args.xds[1]))
     if args.http is not None:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
+    if args.mesh is None and not settings.http.mtls_host and settings.xds.is_mtls:
+        settings = replace(settings, http=replace(settings.http, mtls_host=settings.xds.host))
     check(settings)
     return settings
 

@@ -53,7 +53,7 @@ async def test_health_and_metrics_are_open(path: str, token: TokenFile) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/debug/", "/debug/plan", "/debug/config_dump?proxyID=x", "/v3/discovery:clusters", "/nowhere",
+    "path", ["/", "/debug/", "/debug/plan", "/debug/config_dump?proxyID=x", "/nowhere",
              "/healthz/", "/metrics/../debug/plan", "//metrics", "/healthz%2f..%2fdebug/plan"],
 )  # fmt: skip
 async def test_every_other_page_needs_this_machine_or_the_token(path: str, token: TokenFile) -> None:
@@ -62,6 +62,13 @@ async def test_every_other_page_needs_this_machine_or_the_token(path: str, token
     assert await status(path, peer=AWAY) == 401
     assert await status(path, peer="127.0.0.1", rule_token=token, Host="localhost:18080") == 200
     assert await status(path, peer=AWAY, rule_token=token, Authorization=f"Bearer {TOKEN}") == 200
+
+
+@pytest.mark.parametrize("path", ["/scheduler/prioritize", "/v3/discovery:clusters", "/v3/discovery%3Aclusters"])
+async def test_what_has_a_port_of_its_own_is_for_this_machine_only(path: str, token: TokenFile) -> None:
+    """The token reads pages; who a proxy or a scheduler is, a certificate says, on the mTLS port."""
+    assert await status(path, peer=AWAY, rule_token=token, Authorization=f"Bearer {TOKEN}") == 401
+    assert await status(path, peer="127.0.0.1", rule_token=token, Host="localhost:18080") == 200
 
 
 @pytest.mark.parametrize(

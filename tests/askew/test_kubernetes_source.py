@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -13,8 +14,10 @@ from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.kubernetes_source import KubernetesSource
 from askew.settings import HttpSettings, LoopSettings, ServeSettings
+from istio.extender import read_asked
 from istio.settings import KubernetesSettings
-from mesh.topology import ServiceName, ServicePort
+from mesh.telemetry import ClusterCounters, Telemetry
+from mesh.topology import ContainerName, ServiceName, ServicePort
 from tests.fakes.api_server import ApiServer
 from tests.istio.cluster_objects import endpoint, endpoint_slice, node, pod, service
 from xds_server.settings import XdsSettings
@@ -102,6 +105,33 @@ async def test_a_refused_service_is_told_on_sourcez(api: ApiServer, plane: Contr
     assert source["findings"]["reviews.default"][0].startswith("session-affinity: spec.sessionAffinity: found ClientIP")
     assert source["kind"] == "kubernetes"
     assert {one["kind"]: one["objects"] for one in source["kinds"]}["pods"] == 3
+
+
+async def test_a_pod_is_drawn_to_whom_its_service_talks_to(api: ApiServer, plane: ControlPlane) -> None:
+    """Its selectors say which Services a pod will serve; their measured traffic says where it should go."""
+    cluster = plane.source
+    assert isinstance(cluster, KubernetesSource)
+    labels = {"app": "reviews", "pod-template-hash": "7d9f"}
+    fresh = pod("reviews-7d9f-abcde", labels=labels, owner=("ReplicaSet", "reviews-7d9f"))
+    asked = read_asked(json.dumps({"Pod": fresh, "NodeNames": ["n2", "n1"]}).encode())
+    assert cluster.services_of_new(asked.pod) == ["reviews.default", "workload:reviews.default"]
+    seen = iter(range(1, 1000))
+
+    def drain() -> Telemetry:
+        now_s = float(next(seen))
+        client = ContainerName("client.default")
+        counted = ClusterCounters(
+            client, "outbound|9080||reviews.default.svc.cluster.local", REVIEWS, "client", time_s=now_s,
+            requests=int(now_s), sent_bytes=int(1000 * now_s), received_bytes=int(5000 * now_s),
+        )  # fmt: skip
+        return Telemetry(time_s=now_s, counters=(counted,))
+
+    plane.collector.drain = drain  # type: ignore[method-assign]
+    await until(lambda: bool(plane.picture.links))
+    url = f"http://127.0.0.1:{plane.http_port}/scheduler/prioritize"
+    question = {"Pod": fresh, "NodeNames": ["n2", "n1"]}
+    async with aiohttp.ClientSession() as http, http.post(url, json=question) as answer:
+        assert await answer.json() == [{"Host": "n2", "Score": 0}, {"Host": "n1", "Score": 10}]
 
 
 async def test_no_configuration_of_a_cluster_is_bad_input() -> None:
