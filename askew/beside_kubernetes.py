@@ -24,6 +24,7 @@ from istio.lease import LeaderElection, LeaseSettings
 from istio.move_advice import MoveAdvisor
 from istio.node_containers import node_lists
 from istio.objects import Key, Pod
+from istio.self_check import SelfCheck, limit_s
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.token_reviews import TokenReviews
@@ -52,6 +53,7 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
+        source.self_check = SelfCheck(limit_s(settings.istio.initial_fetch_timeout_s))
         reviews = TokenReviews(
             lambda token: _review(source, token, audience=settings.istio.token_audience),
             audience=settings.istio.token_audience,
@@ -144,17 +146,17 @@ class BesideKubernetes:
         """Return whether another Service is without sidecars that come for it. Only who leads can know of all."""
         replicas, topology = plane.replicas, source.topology or Topology()
         leads = replicas is not None and replicas.leads
-        steered = [
-            name
-            for name in (self._applied if leads else ())
-            if name in topology.service_by_name
-            and not is_native(self.settings.istio, topology.service_by_name[name])
-            and topology.clients_of[name]
+        wanted = [
+            service.name
+            for service in (topology.services if leads else ())
+            if service.policy.managed
+            and not is_native(self.settings.istio, service)
+            and topology.clients_of[service.name]
         ]
-        asked = plane.store.asked() if steered else frozenset[ServiceName]()
-        if replicas is not None and steered:
+        asked = plane.store.asked() if wanted else frozenset[ServiceName]()
+        if replicas is not None and wanted:
             asked |= replicas.leader_side.asked()
-        return source.self_check.look(steered, asked, now_s=time.monotonic())
+        return source.self_check.look(wanted, self._applied, asked, now_s=time.monotonic())
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""
@@ -243,4 +245,5 @@ def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> D
     """Return what the cluster should hold of ours, by what was seen and planned last."""
     topology = source.topology or Topology()
     others = others_than_least_request(source.cluster, topology, to)
-    return Desired(wanted_objects(to, topology, plane.plan, least_request=others))
+    silent = source.self_check.unheard
+    return Desired(wanted_objects(to, topology, plane.plan, least_request=others, left_alone=silent))

@@ -1,7 +1,8 @@
 """Whether sidecars come for the endpoints of the Services that are steered. Pure; time comes in as an argument.
 
-An EnvoyFilter that istiod does not read, or that leads where no sidecar can go, says nothing. So after a while without
-a single subscription a person is told what to look at; once, however long it stays so.
+An EnvoyFilter that istiod does not read, or that leads where no sidecar can go, says nothing; and a running sidecar
+that gets no answer empties its cluster when ``initial_fetch_timeout`` ends. So a filter for which nobody comes is taken
+back before that, a person is told once what to look at, and it is tried again later.
 """
 
 from __future__ import annotations
@@ -10,42 +11,75 @@ from collections.abc import Iterable
 
 from mesh.topology import ServiceName
 
-LIMIT_S = 60.0
-"""istiod's push, and a sidecar's way to us, are over long before."""
+LIMIT_S = 20.0
+"""istiod pushes within 10 s; a sidecar that warms its cluster gives up after 30 s unless settings say otherwise."""
+
+RETRY_S = 600.0
+"""A filter costs a push to every proxy, so it is not tried often."""
 
 UNHEARD = (
-    f"no sidecar has asked Askew for its endpoints within {LIMIT_S:.0f} s. Look whether istiod takes EnvoyFilters, "
+    "no sidecar has asked Askew for its endpoints in time, so they are Istio's again; tried anew every "
+    f"{RETRY_S / 60:.0f} minutes. Look whether istiod takes EnvoyFilters, "
     "istio.root_namespace is meshConfig.rootNamespace, a Sidecar resource or pod annotation leaves clients out, and a "
     "NetworkPolicy, istio.host, istio.identity or xds.trust_domain is in their way: "
     "kubectl logs POD -c istio-proxy | grep -e DeltaEndpoints -e rejected"
 )
 
 
-class SelfCheck:
-    """``look`` again and again; ``waiting`` have time left, ``unheard`` have none."""
+def limit_s(initial_fetch_timeout_s: float) -> float:
+    """Return how long a filter may be there with nobody coming: two thirds of what empties a warming cluster.
 
-    def __init__(self) -> None:
+    0, Envoy's "for ever", empties none.
+
+    >>> limit_s(30), limit_s(0)
+    (20.0, 20.0)
+    """
+    return initial_fetch_timeout_s * 2.0 / 3.0 if initial_fetch_timeout_s else LIMIT_S
+
+
+class SelfCheck:
+    """``look`` again and again; ``waiting`` have time left, ``unheard`` have none and should not be steered."""
+
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
         self._since_s: dict[ServiceName, float] = {}
         self._heard: set[ServiceName] = set()
+        self._retry_at_s: dict[ServiceName, float] = {}
         self.waiting: frozenset[ServiceName] = frozenset()
         self.unheard: frozenset[ServiceName] = frozenset()
 
-    def look(self, steered: Iterable[ServiceName], asked: frozenset[ServiceName], *, now_s: float) -> bool:
-        """Take in how it is now; return whether another Service is unheard, or one no more. O(Services).
+    def look(
+        self,
+        wanted: Iterable[ServiceName],
+        applied: frozenset[ServiceName],
+        asked: frozenset[ServiceName],
+        *,
+        now_s: float,
+    ) -> bool:
+        """Take in how it is now; return whether for another Service nobody or somebody came. O(Services).
 
         Parameters
         ----------
-        steered:
-            The Services whose EnvoyFilter is in the cluster and that sidecars are known to be clients of.
+        wanted:
+            The Services that should be steered and that sidecars are known to be clients of.
+        applied:
+            The Services whose EnvoyFilter is in the cluster.
         asked:
             The Services of which a sidecar has a subscription now. To have had one is enough: later silence is another
             matter, of which the watchdog and the metrics tell.
         """
-        steered = frozenset(steered)
+        wanted = frozenset(wanted)
+        steered = wanted & applied
         self._since_s = {name: self._since_s.get(name, now_s) for name in steered}
-        self._heard = (self._heard | asked) & steered
+        self._heard = (self._heard & steered) | (asked & wanted)
         silent = steered - self._heard
-        unheard = frozenset(name for name in silent if now_s - self._since_s[name] >= LIMIT_S)
-        changed = unheard != self.unheard
+        late = {name for name in silent if now_s - self._since_s[name] >= self._limit_s}
+        self._retry_at_s = {
+            name: at_s
+            for name, at_s in self._retry_at_s.items()
+            if name in wanted and name not in self._heard and now_s < at_s
+        } | {name: self._retry_at_s.get(name, now_s + RETRY_S) for name in late}
+        unheard = frozenset(self._retry_at_s)
+        changed = unheard != self.unheard or not self.waiting.isdisjoint(self._heard)
         self.unheard, self.waiting = unheard, silent - unheard
         return changed

@@ -49,10 +49,10 @@ def standing_of(
         return Standing(False, OBSERVING, f"{policy.routing}: computed and shown, nothing is changed")
     if policy.mode == "off":
         return Standing(False, REVERTED, "mode off: Istio's own balancing")
-    if not is_applied:
-        return None
     if is_unheard:
         return NOBODY_CAME
+    if not is_applied:
+        return None
     said = f"{policy.routing}: sidecars take endpoints and weights from Askew"
     return Standing(True, APPLIED, f"{said}; {told}" if told else said)
 

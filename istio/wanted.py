@@ -20,6 +20,7 @@ def wanted_objects(
     plan: Plan,
     *,
     least_request: Mapping[ServiceName, tuple[str, ...]] | None = None,
+    left_alone: frozenset[ServiceName] = frozenset(),
 ) -> list[KubeObject]:
     """Return the objects of all Services that are managed, refused ones excepted (their policy says ``off``).
 
@@ -27,11 +28,17 @@ def wanted_objects(
     ----------
     least_request:
         By Service, the names of the clusters that Istio balances by LEAST_REQUEST; one that is not in it has no other.
+    left_alone:
+        Services for which there shall be nothing for the time being, whatever their policy.
 
     A Service goes the native way where the mode or its annotation says so: then the objects hold the plan's shares. All
     other objects depend on which Services are annotated, not on the plan.
     """
-    managed = [service for service in topology.services if service.policy.managed and service.ports]
+    managed = [
+        service
+        for service in topology.services
+        if service.policy.managed and service.ports and service.name not in left_alone
+    ]
     native = [service for service in managed if is_native(to, service)]
     found: list[KubeObject] = []
     if to.mode != "native":

@@ -117,17 +117,17 @@ async def test_who_does_not_lead_writes_nothing(api: ApiServer, client: Kubernet
 
 
 async def test_silence_of_sidecars_is_told_once_whoever_leads(api: ApiServer, client: KubernetesClient) -> None:
-    """Applied; a minute without a sidecar: not steered. A new leader waits, and says nothing; one comes: steered."""
+    """Applied; its time without a sidecar: not steered. A new leader waits, and says nothing; one comes: steered."""
     way: list[str] = []
     asked: Body | None = service(routing="uniform")
     check = SelfCheck()
     for now_s in (0.0, LIMIT_S, LIMIT_S + 30.0):
-        check.look([REVIEWS], frozenset(), now_s=now_s)
+        check.look([REVIEWS], frozenset((REVIEWS,)), frozenset(), now_s=now_s)
         way += await told(api, ServiceTeller(client, Leads()), asked, applied=True, check=check)
         asked = None
     check = SelfCheck()  # of a new leader
     for now_s, came in ((0.0, frozenset[ServiceName]()), (5.0, frozenset((REVIEWS,)))):
-        check.look([REVIEWS], came, now_s=now_s)
+        check.look([REVIEWS], frozenset((REVIEWS,)), came, now_s=now_s)
         way += await told(api, ServiceTeller(client, Leads()), None, applied=True, check=check)
 
     assert way == ["True AskewApplied", *["False AskewUnsupported"] * 3, "True AskewApplied"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from istio.client import connect
 from istio.settings import KubernetesSettings
 from istio.watchdog import Watchdog, WatchdogSettings
 from tests.real.istio_cluster import WHOLE, IstioCluster
+from tests.real.outside_process import free_ports
 from tests.real.sidecar_mesh import failures, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -68,29 +70,40 @@ async def test_a_wrong_annotation_changes_nothing_and_is_told(cluster: IstioClus
         await cluster.some_more()
 
 
-async def test_filters_that_reach_no_sidecar_are_told_of(
+@pytest.mark.slow
+async def test_a_filter_for_which_no_sidecar_comes_is_taken_back_in_time(
     cluster: IstioCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """istiod takes none: after the time that sidecars have, an Event says what to look at. They come: it is applied."""
-    monkeypatch.setattr(self_check, "LIMIT_S", 0.5)
-    cluster.takes_filters = False
+    """It leads to a closed port: told, withdrawn before sidecars give up, tried again; the port opens: steered."""
+    monkeypatch.setattr(self_check, "RETRY_S", 4.0)
+    [closed] = free_ports(1)
+    there, cluster.to = cluster.to, replace(cluster.to, port=closed, initial_fetch_timeout_s=6)
+    await cluster.stop_askew()
     async with traffic(cluster):
+        await cluster.start_askew()
         cluster.annotate(routing="local-first")
         await until(lambda: "AskewUnsupported" in cluster.events())
         (said,) = [one["message"] for one in cluster.api.all_of("Event") if one["reason"] == "AskewUnsupported"]
         page = cluster.askew.plane.source.page() if cluster.askew.plane else {}
-        cluster.takes_filters = True
+        await until(lambda: cluster.api.all_of("EnvoyFilter") == [])
+        await until(lambda: len(cluster.api.all_of("EnvoyFilter")) == 2)
+        await asyncio.sleep(8.0)  # longer than sidecars wait: the second try was taken back as well
+        assert await cluster.istios()
+        cluster.to = replace(there, initial_fetch_timeout_s=6)
+        await cluster.stop_askew()
+        await cluster.start_askew()
         await until(cluster.local)
-
-        def steered() -> bool:
-            conditions = cluster.api.get("Service", "shop").get("status", {}).get("conditions", [])
-            return [one["status"] for one in conditions] == ["True"]
-
-        await until(steered)
+        await until(lambda: steered(cluster))
         await cluster.some_more()
 
     assert "no sidecar has asked" in said
     assert list(page["no_sidecar_came"]) == ["shop.default"]
+
+
+def steered(cluster: IstioCluster) -> bool:
+    """Whether the Service's condition says that it is steered."""
+    conditions = cluster.api.get("Service", "shop").get("status", {}).get("conditions", [])
+    return [one["status"] for one in conditions] == ["True"]
 
 
 async def test_observe_mode_patches_nothing(cluster: IstioCluster) -> None:
