@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from allocators.partitioning.ledger import Held, added, best_effort, can_take, idle
-from allocators.partitioning.needs import Reach
 from allocators.partitioning.node_view import NodeView
+from allocators.partitioning.odds import Odds
 from mesh.topology import ContainerName
 
 
@@ -23,7 +23,7 @@ class CoresAndWays(Protocol):
 
 def spread_out(
     view: NodeView,
-    table: Mapping[ContainerName, Reach | None],
+    table: Mapping[ContainerName, Odds],
     held: Held,
     split: Mapping[ContainerName, tuple[int, int]],
     places: CoresAndWays,
@@ -61,11 +61,11 @@ def _set(units: tuple[int, ...], index: int, value: int) -> tuple[int, ...]:
     return (*units[:index], value, *units[index + 1 :])
 
 
-def _need(reach: Reach | None, units: tuple[int, ...], places: CoresAndWays) -> float:
-    """Return the expected tail in parts of the target; without a model, the fewer cores the needier."""
+def _need(odds: Odds | None, units: tuple[int, ...], places: CoresAndWays) -> float:
+    """Return the expected tail in parts of the target; jobs have none."""
+    if odds is None:
+        return 0.0
     cores = 1 if places.cores is None else units[places.cores]
     ways = 1 if places.ways is None else units[places.ways]
-    if reach is None:
-        return 1.0 / (cores + 1.0)
-    found = float(reach.expected[cores - 1, ways - 1])
+    found = float(odds.expected[cores - 1, ways - 1])
     return found if math.isfinite(found) else 1e9

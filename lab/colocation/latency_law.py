@@ -65,7 +65,11 @@ class Law:
 
     def late_part(self, limit_ms: float) -> float:
         """Return the part of requests slower than one limit."""
-        return float(self.exceeding(np.array([limit_ms]))[0])
+        over = max(0.0, limit_ms - self.offset_ms)
+        knee = self.own_ms * self.from_x
+        if over <= knee:
+            return math.exp(-over / self.own_ms)
+        return math.exp(-self.from_x - (over - knee) / (self.own_ms + self.queue_ms))
 
 
 def law_of(

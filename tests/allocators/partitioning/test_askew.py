@@ -74,12 +74,13 @@ def test_a_few_late_requests_are_no_reason() -> None:
     assert held(step) == START
 
 
-def test_no_split_is_entered_twice_at_one_load() -> None:
+def test_no_move_is_made_twice_at_one_load() -> None:
     """So it comes to rest, also where no split is enough."""
     _, _, history = run({"a": 9.0, "b": 9.0}, seconds=60.0)
-    entered = [now for before, now in itertools.pairwise(history) if before != now]
+    moves = [(before, now) for before, now in itertools.pairwise(history) if before != now]
 
-    assert len({tuple(sorted(now.items())) for now in entered}) == len(entered)
+    assert len({repr(move) for move in moves}) == len(moves)
+    assert history[-20:] == [history[-1]] * 20
 
 
 def test_what_cannot_be_met_ends_in_a_wish_to_migrate() -> None:
@@ -107,10 +108,11 @@ def test_what_cannot_be_met_ends_in_a_wish_to_migrate() -> None:
 
 
 def test_jobs_get_what_nobody_needs() -> None:
-    """With all surely met for three seconds, the rest of the node is the job's."""
+    """With all surely met for three seconds, cores and ways are the job's that no service needs to be nearly sure."""
     _, _, history = run({"a": 4.0, "b": 3.0}, jobs=1)
 
-    assert history[-1]["job0"][0] >= 5
+    assert history[-1]["job0"][0] >= 4  # at 4 cores `a` would have 80 % busy: that may be late
+    assert history[-1]["job0"][1] >= 15
     assert history[-1]["a"][0] >= 4
     assert history[-1]["b"][0] >= 3
 
