@@ -112,7 +112,7 @@ def tail_estimate(window: LatencyWindow | None, *, target_ms: float, percentile:
         return None
     if tail.requests >= FEW and math.isfinite(tail.value_ms):
         rare = tail.requests * (1.0 - percentile / 100.0)
-        return tail.value_ms, max(0.03, 0.25 / math.sqrt(rare))
+        return tail.value_ms, max(0.01, 0.25 / math.sqrt(rare))
     half, high = quantile_of(window, 50.0), quantile_of(window, 90.0)
     assert half is not None
     assert high is not None

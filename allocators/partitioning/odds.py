@@ -20,10 +20,10 @@ from allocators.partitioning.shapes import Floats, cache_shapes, queue_shapes
 
 SAME_RATE = 0.95
 GUESS, GUESS_SPREAD = math.log(4.0), 1.0  # logarithm of a tail in service times
-LAW_ERROR, LAW_ERROR_AWAY = 0.05, 0.25
+LAW_ERROR, LAW_ERROR_AWAY, AT_BEST = 0.05, 0.25, 0.01
 NEAR, UNSEEN = 0.25, 1.0  # distances between places, in logarithms
 LATE_FACTOR, HARDLY_BETTER, MET_CHANCE = 0.1, 0.05, 0.98
-LEAST_CHANCE, UNTRIED_CHANCE = 1e-4, 0.005
+LEAST_CHANCE, UNTRIED_CHANCE = 1e-4, 0.0005
 MISERY = 0.02
 NEGLIGIBLE = 1e-3
 
@@ -66,9 +66,11 @@ def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds 
         tails = np.log(queue_shapes(load, grid[None, :, :])) + np.log(1e3 * service_s)[None, :, None, :]
         tails += height[:, :, None, None]  # (queue, cache, cores, ways), logarithms of ms
         away, nearest = _away([s.place for s in seen], demand.rate_per_s, cores, ways)
+        own = np.full_like(away, spread)
         if seen:  # what a law leaves unexplained at a place is as good as explained near it
             tails += rest[:, :, nearest] * np.exp(-away / NEAR)
-        error = np.sqrt(spread**2 + (LAW_ERROR + LAW_ERROR_AWAY * away) ** 2)
+            own = np.array([s.error for s in seen])[nearest]
+        error = np.sqrt(own**2 + (AT_BEST + LAW_ERROR_AWAY * away) ** 2)
         surely = 1.702 * (math.log(target_ms) - tails) / error  # a normal law by the logistic one
         met = 1.0 / (1.0 + np.exp(-np.clip(surely, -50.0, 50.0)))
     fullness = np.average(load, axis=0, weights=likely) / grid
