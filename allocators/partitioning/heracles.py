@@ -7,7 +7,8 @@ pool without partitions, whatever they were promised.
 
     top, 15 s:       slack < 0 → suspend the pool for 5 min; load > 0.85 → suspend; load < 0.80 → resume
                      slack < 0.10 → the pool may not grow; slack < 0.05 → it keeps two cores
-    cores, cache 2 s: slack > 0.10 → the pool gets one more, of cores and of ways in turn
+    cores, cache 2 s: slack > 0.10 → the pool gets one more, of cores and of ways in turn (with ``takes_back``: if the
+                      target is missed half a second later, it is taken back and that resource grows no more)
 
 The printed chain tests slack < 0.10 only at loads between 0.80 and 0.85; the prose means always, and so it is here.
 Left out for want of counters in the view: the memory-bandwidth model (growth of the cache is then judged by latency
@@ -36,7 +37,10 @@ CORES: tuple[Resource, ...] = ("cpuset", "cpu")
 
 @dataclass(frozen=True, slots=True)
 class HeraclesMemory:
-    """What Heracles remembers: the pool's part, whether it runs and may grow, clocks, requests since the top loop."""
+    """What Heracles remembers: the pool's part, whether it runs and may grow, clocks, requests since the top loop.
+
+    ``grown`` is what the last step gave the pool, until its effect was looked at; ``hurt`` what is not tried again.
+    """
 
     pool: Units
     suspended: bool = False
@@ -45,16 +49,23 @@ class HeraclesMemory:
     top_at_s: float = 0.0
     grow_at_s: float = 0.0
     cores_next: bool = True
+    grown: Resource | None = None
+    hurt: frozenset[Resource] = frozenset()
     since_top: LatencyWindow | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Heracles:
-    """The named strategy ``heracles``; ``peak_requests_per_s`` is 100 % load (unknown: load never counts)."""
+    """The named strategy ``heracles``; ``peak_requests_per_s`` is 100 % load (unknown: load never counts).
+
+    ``takes_back``: half a second after each growth of the pool it looks whether the target is still met, and takes the
+    unit back if not. The printed algorithm has no such line; its prose has ("each time checking").
+    """
 
     peak_requests_per_s: Mapping[ContainerName, float] = field(default_factory=dict)
     name: str = "heracles"
     tick_s: float = 0.5
+    takes_back: bool = False
 
     def start(self, view: NodeView, *, seed: int) -> Step[HeraclesMemory]:
         """Return the pool with one core and a tenth of the cache; ``seed`` is not used."""
@@ -69,6 +80,8 @@ class Heracles:
             return Step(memory, _wanted(view, memory))
         memory = replace(memory, since_top=extended(memory.since_top, chosen.window))
         reasons: list[str] = []
+        if self.takes_back:
+            memory = _checked(memory, view, chosen)
         if view.time_s >= memory.top_at_s:
             memory, reason = self._top(memory, view, chosen)
             reasons += [reason] if reason else []
@@ -93,7 +106,7 @@ class Heracles:
             ), f"{chosen.container} is at load {load:.2f}: all others are suspended."
         if memory.suspended and load < LOW_LOAD and view.time_s >= memory.cool_until_s:
             first = tuple(_first(divisible) for divisible in view.resources)
-            memory = replace(memory, suspended=False, pool=first)
+            memory = replace(memory, suspended=False, pool=first, grown=None, hurt=frozenset())
         if tail.slack < SHRINK_BELOW:
             memory = replace(memory, pool=_with_fewer_cores(view, memory.pool))
         return replace(memory, may_grow=tail.slack >= GROW_ABOVE), ""
@@ -119,6 +132,22 @@ def _with_fewer_cores(view: NodeView, pool: Units) -> Units:
     )
 
 
+def _checked(memory: HeraclesMemory, view: NodeView, chosen: Tenant) -> HeraclesMemory:
+    """Look at what the last growth did: if the target is missed since, it is taken back and not tried again.
+
+    The paper moves cores one at a time, "each time checking" the target, and its descent must not end in the top loop
+    disabling the pool; so the top loop looks at what is in force only.
+    """
+    tail = tail_of(chosen.window, target_ms=chosen.target_ms or 0.0, percentile=chosen.percentile)
+    if memory.grown is None or memory.suspended or tail is None:
+        return memory
+    if tail.slack >= 0.0:
+        return replace(memory, grown=None)
+    index = view.index_of(memory.grown)
+    pool = tuple(units - (at == index) for at, units in enumerate(memory.pool))
+    return replace(memory, pool=pool, grown=None, hurt=memory.hurt | {memory.grown}, since_top=None)
+
+
 def _grown(memory: HeraclesMemory, view: NodeView, chosen: Tenant) -> HeraclesMemory:
     memory = replace(memory, grow_at_s=view.time_s + GROW_S)
     assert chosen.target_ms is not None
@@ -126,11 +155,13 @@ def _grown(memory: HeraclesMemory, view: NodeView, chosen: Tenant) -> HeraclesMe
     if memory.suspended or not memory.may_grow or tail is None or tail.slack <= GROW_ABOVE:
         return memory
     turn: tuple[Resource, ...] = CORES if memory.cores_next else ("cache",)
-    pool = tuple(
-        min(units + 1, divisible.total - chosen.least[index]) if divisible.resource in turn else units
-        for index, (divisible, units) in enumerate(zip(view.resources, memory.pool, strict=True))
-    )
-    return replace(memory, pool=pool, cores_next=not memory.cores_next)
+    memory = replace(memory, cores_next=not memory.cores_next)
+    for index, divisible in enumerate(view.resources):
+        open_ = divisible.resource in turn and divisible.resource not in memory.hurt
+        if open_ and memory.pool[index] < divisible.total - chosen.least[index]:
+            pool = tuple(units + (at == index) for at, units in enumerate(memory.pool))
+            return replace(memory, pool=pool, grown=divisible.resource)
+    return memory
 
 
 def _wanted(view: NodeView, memory: HeraclesMemory) -> tuple[Grant, ...]:

@@ -34,14 +34,16 @@ ORACLE = "oracle"
 Measure = Literal["grid", "rays"]
 
 
-def _heracles(residents: tuple[Resident, ...]) -> Heracles:
-    return Heracles({r.container: r.application.most_requests_per_s for r in residents if r.application is not None})
+def _heracles(residents: tuple[Resident, ...], *, takes_back: bool = False) -> Heracles:
+    peaks = {r.container: r.application.most_requests_per_s for r in residents if r.application is not None}
+    return Heracles(peaks, takes_back=takes_back)
 
 
 STRATEGIES: Mapping[str, Callable[[tuple[Resident, ...]], Partitioner[Any]]] = {
     "unmanaged": lambda residents: Unmanaged(),
     "static": lambda residents: Static(),
     "heracles": _heracles,
+    "heracles-checked": lambda residents: _heracles(residents, takes_back=True),
     "parties": lambda residents: Parties(),
     "parties-released": lambda residents: PartiesReleased(),
     "askew": lambda residents: Askew(),

@@ -75,6 +75,26 @@ def test_heracles_resumes_after_five_minutes() -> None:
     assert next(at for at in range(29, 679) if not suspended[at]) in range(629, 660)
 
 
+def test_heracles_takes_back_what_hurt_if_it_looks() -> None:
+    """The printed rule suspends the pool 15 s later; the prose's check takes the last core back and goes on."""
+    asks_for = 11  # cores that the strict one needs
+    ends: dict[bool, Step[Any]] = {}
+    for takes_back in (False, True):
+        strategy = Heracles({A: 1000.0}, takes_back=takes_back)
+        step = strategy.start(view(tenant("a"), tenant("b", target_ms=500.0)), seed=1)
+        for at in range(1, 121):
+            units = step.wanted[0].units
+            assert units is not None
+            one = tenant("a", slack=0.5 if units[0] >= asks_for else -0.5, requests_per_s=1.0)
+            step = strategy.step(step.memory, replace(view(one, tenant("b", target_ms=500.0)), time_s=0.5 * at))
+        ends[takes_back] = step
+
+    assert ends[False].suspended == (B,)
+    assert ends[True].suspended == ()
+    assert ends[True].wanted[0].units is not None
+    assert ends[True].wanted[0].units[0] == asks_for
+
+
 def test_the_strictest_is_the_smallest_target() -> None:
     """Best-effort jobs are never the latency-critical one."""
     found = strictest(view(tenant("a", target_ms=9.0), tenant("b", target_ms=3.0), tenant("j", kind="best-effort")))
