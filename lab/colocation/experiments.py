@@ -165,8 +165,10 @@ def ablation(services: int, *, measure: Measure, rays: int, seed: int, says: Say
         if loads is not None:
             points.append(_Named(ray, loads))
     rows: list[Row] = []
-    for name, settings in VARIANTS.items():
-        settled = [_settled_by(Parties(settings), point) for point in points]
+    trials = [(name, settings, False) for name, settings in VARIANTS.items()]
+    trials += [(f"{name}, from the oracle's split", VARIANTS[name], True) for name in ("as it is", "never downsizes")]
+    for name, settings, from_oracle in trials:
+        settled = [_settled_by(Parties(settings), point, from_oracle=from_oracle) for point in points]
         kept = [one for one in settled if one is not None]
         mean_s = round(float(np.mean(kept)), 2) if kept else None
         rows.append({"table": "ablation", "variant": name, "points": len(points), "held": len(kept), "mean_s": mean_s})
@@ -174,10 +176,12 @@ def ablation(services: int, *, measure: Measure, rays: int, seed: int, says: Say
     return rows
 
 
-def _settled_by(strategy: Partitioner[Any], point: _Named) -> float | None:
+def _settled_by(strategy: Partitioner[Any], point: _Named, *, from_oracle: bool = False) -> float | None:
+    residents = residents_of(point.ray.names)
     trace = run_loop(
-        strategy, residents_of(point.ray.names), lambda time_s: point.loads,
+        strategy, residents, lambda time_s: point.loads,
         seconds=SETTLE_S + MEASURE_S, seed=point.ray.seed, give_up=hopeless,
+        start_from=oracle_split(residents, point.loads) if from_oracle else None,
     )  # fmt: skip
     return holds(trace)
 
