@@ -170,6 +170,13 @@ class KubernetesItself:
             await self.patch(path, {"status": pod["status"]})
         return pods
 
+    async def run_scheduler(self, config: Path) -> None:
+        """Run kube-scheduler as a configuration says; it is ready when it serves its own health page."""
+        [port] = free_ports(1)
+        own = ("--bind-address=127.0.0.1", f"--cert-dir={self.folder}", f"--secure-port={port}")
+        await self._run("kube-scheduler", f"--config={config}", *own)
+        await until(lambda: self._answers("/healthz", at=f"https://127.0.0.1:{port}"))
+
     # -- programs -----------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:

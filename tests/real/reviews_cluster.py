@@ -54,13 +54,14 @@ async def fill(cluster: KubernetesItself) -> None:
     await cluster.apply(deployment("reviews", replicas=4), deployment("load", replicas=2, sidecar=True))
 
 
-def deployment(name: str, *, replicas: int, sidecar: bool = False) -> dict[str, Any]:
+def deployment(name: str, *, replicas: int, sidecar: bool = False, scheduler: str = "") -> dict[str, Any]:
     """Return a Deployment whose pods have the port ``http``."""
     app = {"name": "app", "image": "app", "ports": [{"name": "http", "containerPort": 9080}]}
     proxy = [{"name": "istio-proxy", "image": "proxy", "restartPolicy": "Always"}] if sidecar else []
     labels = {"app": name}
     metadata = {"labels": labels, "annotations": {"sidecar.istio.io/status": "{}"} if sidecar else {}}
-    pod = {"metadata": metadata, "spec": {"initContainers": proxy, "containers": [app]}}
+    pod_spec = {"initContainers": proxy, "containers": [app]} | ({"schedulerName": scheduler} if scheduler else {})
+    pod = {"metadata": metadata, "spec": pod_spec}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": pod}
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
 
@@ -95,7 +96,12 @@ async def filters(cluster: KubernetesItself) -> list[str]:
 
 @asynccontextmanager
 async def askew(
-    cluster: KubernetesItself, to: Integration | None = None, *, certificate: Issued | None = None, ca: str = ""
+    cluster: KubernetesItself,
+    to: Integration | None = None,
+    *,
+    certificate: Issued | None = None,
+    ca: str = "",
+    mtls_port: int = 0,
 ) -> AsyncIterator[BesideKubernetes]:
     """Run a replica with the rights of its own service account; ``to`` is the way to it, its port left open."""
     files = (str(certificate.certificate), str(certificate.key)) if certificate else ("", "")
@@ -105,7 +111,7 @@ async def askew(
     replica = BesideKubernetes(
         ServeSettings(
             xds=XdsSettings(port=port, drain_s=0.2, certificate_file=files[0], key_file=files[1], client_ca_file=ca),
-            http=HttpSettings(port=0),
+            http=HttpSettings(port=0, mtls_host="127.0.0.1" if mtls_port else "", mtls_port=mtls_port),
             loop=LoopSettings(tick_s=0.5),
             kubernetes=KubernetesSettings(kubeconfig=config, backoff_s=0.1, longest_backoff_s=0.5),
             replication=ReplicationSettings(port=0, name="a", retry_s=0.5),
