@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from askew.control_plane import ControlPlane
 from askew.mesh_source import SourceStatus
 from askew.settings import ServeSettings
+from istio.objects import Pod
 from mesh.topology import Topology
 from tests.xds_server.resources.small_mesh import REVIEWS, plan_for, small_mesh
 from xds_server.proxy import Proxy
@@ -32,6 +33,10 @@ class Still:
 
     async def stop(self) -> None:
         """Hold nothing."""
+
+    def services_of_new(self, pod: Pod) -> Sequence[str]:
+        """Know of no new pod."""
+        return ()
 
 
 def woken(plane: ControlPlane, *, client: str, share: float) -> set[str]:
