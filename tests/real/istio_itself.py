@@ -123,6 +123,11 @@ class IstioItself(KubernetesItself):
             await asyncio.gather(*(one(client, session) for client in self.sidecars))
         return answers
 
+    async def send(self, client: str, count: int) -> Counter[str]:
+        """Send requests through a client's sidecar, one after another; return who answered, or ``failed: why``."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15)) as session:
+            return Counter([await self._get(client, session) for _ in range(count)])
+
     async def _get(self, client: str, http: aiohttp.ClientSession) -> str:
         url = f"http://{self.address[client]}:{PORT}/"
         try:
@@ -153,6 +158,7 @@ class IstioItself(KubernetesItself):
         )  # fmt: skip
         labels = pod["metadata"]["labels"] | {"pod": name}
         sidecar.metadata |= {"LABELS": labels, "CLUSTER_ID": "Kubernetes", "ISTIO_VERSION": "1.31.0"}
+        sidecar.metadata |= {"NODE_NAME": self.node[name]}
         self.sidecars[name] = sidecar
         self._stack.push_async_callback(sidecar.stop)
         await sidecar.start()

@@ -17,7 +17,7 @@ from istio.integration import Integration
 from tests.real.istio_itself import IstioItself, no_pod_network
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.kubernetes_itself import missing
-from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters
+from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters, manifests
 from tests.real.sidecar_mesh import failures, until
 
 LACKS = missing("etcd", "kube-apiserver", *CONTROLLERS, "pilot-discovery") or no_pod_network()
@@ -106,6 +106,33 @@ async def test_istiod_and_askew_may_each_restart(mesh: IstioItself) -> None:
         async with askew(mesh, to):
             await annotate(mesh, OFF)
             await until(lambda: istios(mesh), deadline_s=60)
+
+
+async def test_mode_native_goes_by_istios_own_routes_and_labels(mesh: IstioItself) -> None:
+    """istiod labels proxies and endpoints with their node, so each node's clients stay on it; no request fails."""
+    await mesh.apply(*manifests("istio-native"))
+    async with askew(mesh, Integration(host="127.0.0.1", mode="native")):
+        async with traffic(mesh):
+            await annotate(mesh, LOCAL_FIRST)
+            await until(lambda: answered_on_own_node(mesh), deadline_s=40)
+            await some_more(mesh)
+            assert await filters(mesh) == []
+            await annotate(mesh, OFF)
+            await until(lambda: not_there(mesh, "virtualservices", "destinationrules"), deadline_s=40)
+            await some_more(mesh)
+        assert [await refused(one) for one in mesh.sidecars.values()] == [[], []]
+
+
+async def answered_on_own_node(mesh: IstioItself) -> bool:
+    """Whether twenty requests of each client are answered on its node."""
+    found = {client: await mesh.send(client, 20) for client in mesh.sidecars}
+    return all({mesh.node[pod] for pod in answers} == {mesh.node[client]} for client, answers in found.items())
+
+
+async def not_there(mesh: IstioItself, *plurals: str) -> bool:
+    """Whether no such object of Istio's is left."""
+    paths = [f"/apis/networking.istio.io/v1/{plural}" for plural in plurals]
+    return not any([(await mesh.ask("GET", path))["items"] for path in paths])
 
 
 async def refused(sidecar: IstioSidecar) -> list[str]:
