@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from askew.beside_kubernetes import BesideKubernetes
-from istio.errors import NotPermittedError, SourceUnavailableError, TokenRefusedError
+from istio.errors import NotPermittedError, SourceUnavailableError, StartOverError, TokenRefusedError
 from istio.integration import Integration
-from istio.kinds import PODS
+from istio.kinds import NODES, PODS
 from istio.token_reviews import TokenReviews
 from istio.watchdog import Watchdog, WatchdogSettings
 from tests.real.kubernetes_itself import KubernetesItself, missing
@@ -99,6 +99,18 @@ async def test_an_api_server_that_dies_leaves_all_as_it_is_and_is_heard_again(cl
         assert await filters(cluster) == ["askew-xds-cluster", "askew.default.reviews"]
         await annotate(cluster, OFF)
         await until(lambda: gone(cluster), deadline_s=60)
+
+
+async def test_a_watch_from_a_version_that_is_too_old_starts_over(tmp_path: Path) -> None:
+    """An API server that has started anew knows no past: our client hears 410 as what it is."""
+    async with KubernetesItself(tmp_path) as running:
+        await running.add_node("n1", zone="z1")
+        await running.kill("kube-apiserver")
+        await running.start_again("kube-apiserver")
+        async with await running.client() as client:
+            with pytest.raises(StartOverError):
+                async for _ in client.watch(NODES, resource_version="1", watch_s=5.0):
+                    pass
 
 
 async def test_the_watchdog_takes_the_filters_back_with_its_own_rights(cluster: KubernetesItself) -> None:
