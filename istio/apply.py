@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from istio.difference import Action, Apply, Delete, KubeObject, Ref, difference
 from istio.errors import ChangedMeanwhileError, NoSuchObjectError, NotPermittedError
-from istio.integration import FIELD_MANAGER, SELECTOR, Integration
+from istio.integration import BOOTSTRAP_CONFIG, FIELD_MANAGER, SELECTOR, Integration
 from istio.kinds import DESTINATION_RULES, ENVOY_FILTERS, VIRTUAL_SERVICES, Kind
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,9 @@ _BY_NAME = {kind.name: kind for kind in ALL_KINDS}
 class ObjectStore(Protocol):
     """What is needed of a client of the API; ``istio.client.KubernetesClient`` is one."""
 
-    async def list(self, kind: Kind, *, namespace: str = "", label_selector: str = "") -> list[KubeObject]: ...
+    async def list(
+        self, kind: Kind, *, namespace: str = "", label_selector: str = "", name: str = ""
+    ) -> list[KubeObject]: ...
 
     async def apply(
         self, kind: Kind, body: KubeObject, *, field_manager: str = FIELD_MANAGER, force: bool = False
@@ -74,8 +76,10 @@ async def find_ours(store: ObjectStore, to: Integration, kinds: Iterable[Kind]) 
     found: list[KubeObject] = []
     for kind in kinds:
         namespace = to.root_namespace if kind is ENVOY_FILTERS else ""
+        # Of ConfigMaps we may see those of the one name alone: RBAC binds a list to a name if the list says it.
+        name = BOOTSTRAP_CONFIG if kind is CONFIG_MAPS else ""
         try:
-            listed = await store.list(kind, namespace=namespace, label_selector=SELECTOR)
+            listed = await store.list(kind, namespace=namespace, label_selector=SELECTOR, name=name)
         except NoSuchObjectError as error:
             if not error.kind_is_absent:
                 raise

@@ -84,10 +84,13 @@ class KubernetesClient:
         """Return an object."""
         return await self._call("GET", kind.path(namespace=namespace, name=name))
 
-    async def page(self, kind: Kind, *, namespace: str = "", label_selector: str = "", more: str = "") -> Page:
+    async def page(
+        self, kind: Kind, *, namespace: str = "", label_selector: str = "", name: str = "", more: str = ""
+    ) -> Page:
         """Return one page of a list; ``more`` comes from the page before. Raises StartOverError for an old one."""
         query = {"limit": str(self._settings.page_objects)}
         query |= {"labelSelector": label_selector} if label_selector else {}
+        query |= {"fieldSelector": f"metadata.name={name}"} if name else {}
         query |= {"continue": more} if more else {}
         body = await self._call("GET", kind.path(namespace=namespace), query)
         items, metadata = body.get("items"), body.get("metadata")
@@ -95,12 +98,12 @@ class KubernetesClient:
             raise UnreadableAnswerError(f"{kind}: found a {body.get('kind')}, allowed: a list")
         return Page(items or [], metadata.get("resourceVersion", ""), metadata.get("continue", ""))
 
-    async def list(self, kind: Kind, *, namespace: str = "", label_selector: str = "") -> list[Object]:
-        """Return all objects of a kind; for kinds with few, or a selector."""
+    async def list(self, kind: Kind, *, namespace: str = "", label_selector: str = "", name: str = "") -> list[Object]:
+        """Return all objects of a kind; for kinds with few, or a selector. With a ``name``, those of each namespace."""
         found: list[Object] = []
         more = ""
         while True:
-            page = await self.page(kind, namespace=namespace, label_selector=label_selector, more=more)
+            page = await self.page(kind, namespace=namespace, label_selector=label_selector, name=name, more=more)
             found += page.items
             if not (more := page.more):
                 return found

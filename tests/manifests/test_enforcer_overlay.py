@@ -113,10 +113,10 @@ def base(file: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((OVERLAY.parents[1] / file).read_text()))
 
 
-@pytest.mark.parametrize("file", ["base/settings.yaml", "overlays/istio/settings.yaml"])
-def test_control_plane_and_agents_know_each_other(file: str) -> None:
+@pytest.mark.parametrize("folder", ["base", "overlays/istio", "overlays/istio-bootstrap", "overlays/istio-tokens"])
+def test_control_plane_and_agents_know_each_other(folder: str) -> None:
     """Each side's certificate has the name that the other side's settings ask for, of one authority."""
-    (settings_of,) = base(file)
+    (settings_of,) = base(f"{folder}/settings.yaml")
     nodes = compose(file_text=settings_of["data"]["settings.yaml"], environment={}).nodes
     text = named("ConfigMap", "askew-enforcer-settings")["data"]["settings.yaml"]
     api = compose_over(EnforceSettings(), file_text=text, environment={}).api

@@ -16,8 +16,9 @@ import pytest
 import yaml
 
 from askew.__main__ import _parse
-from askew.settings import compose
+from askew.settings import ServeSettings, compose
 from askew.settings_check import check
+from istio.integration import BOOTSTRAP_CONFIG
 
 HERE = Path(__file__).parents[2]
 MANIFESTS = HERE / "manifests"
@@ -114,13 +115,18 @@ def test_rights_are_the_least() -> None:
         ("ClusterRole", "tokenreviews"),
         ("ClusterRole", "destinationrules"),
         ("ClusterRole", "virtualservices"),
+        ("ClusterRole", "configmaps"),
     }
 
 
 @needs_kubectl
 def test_rights_that_few_need_are_granted_where_they_are_asked_for_alone() -> None:
-    """TokenReviews and Istio's rules are in overlays of their own, and the rules bound to namespaces, never to all."""
-    asks = {"tokenreviews": ["overlays/istio-tokens"], "destinationrules": ["overlays/istio-native"]}
+    """Each in an overlay of its own; Istio's rules are bound to namespaces, never to all, ConfigMaps to one name."""
+    asks = {
+        "tokenreviews": ["overlays/istio-tokens"],
+        "destinationrules": ["overlays/istio-native"],
+        "configmaps": ["overlays/istio-bootstrap"],
+    }
     for resource, overlays in asks.items():
         granted = [
             name for name in RENDERED for rule in rules_of(name) if resource in rule["resources"] and _writes(rule)
@@ -130,6 +136,24 @@ def test_rights_that_few_need_are_granted_where_they_are_asked_for_alone() -> No
         one["kind"] for one in rendered("overlays/istio-native") if one.get("roleRef", {}).get("name") == "askew-native"
     ]
     assert bound == ["RoleBinding"]
+    of_maps = [rule for rule in rules_of("overlays/istio-bootstrap") if "configmaps" in rule["resources"]]
+    assert [rule["resourceNames"] for rule in of_maps] == [[BOOTSTRAP_CONFIG]]
+
+
+@needs_kubectl
+@pytest.mark.parametrize(("mode", "overlay"), [("googleGrpc", "istio-tokens"), ("bootstrap", "istio-bootstrap")])
+def test_an_overlay_of_a_mode_loses_none_of_the_settings_below_it(mode: str, overlay: str) -> None:
+    """Kustomize replaces the whole text: what is set beside Istio is set there, too, but for what the mode changes."""
+    below, above = (settings_of(f"overlays/{one}") for one in ("istio", overlay))
+    assert above.istio.mode == mode
+    for section in ("http", "memory", "nodes", "prometheus", "kubernetes", "loop", "watchdog"):
+        assert getattr(above, section) == getattr(below, section), section
+
+
+def settings_of(name: str) -> ServeSettings:
+    """Return the control plane's settings of a folder."""
+    [text] = [one["data"]["settings.yaml"] for one in rendered(name) if one["metadata"]["name"] == "askew-settings"]
+    return compose(file_text=text, environment={})
 
 
 def rules_of(name: str) -> list[dict[str, Any]]:
@@ -167,7 +191,7 @@ def test_the_settings_are_taken() -> None:
                 settings = compose(file_text=one["data"]["settings.yaml"], environment={})
                 assert settings.xds.is_mtls
                 seen += 1
-    assert seen == 5
+    assert seen == 6
 
 
 def test_a_prometheus_is_set_in_one_place() -> None:

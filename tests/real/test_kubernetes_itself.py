@@ -12,13 +12,26 @@ from pathlib import Path
 import pytest
 
 from askew.beside_kubernetes import BesideKubernetes
+from istio.apply import CONFIG_MAPS, reconcile
+from istio.envoy_filters import bootstrap_config
 from istio.errors import NotPermittedError, SourceUnavailableError, StartOverError, TokenRefusedError
 from istio.integration import Integration
 from istio.kinds import NODES, PODS
 from istio.token_reviews import TokenReviews
 from istio.watchdog import Watchdog, WatchdogSettings
 from tests.real.kubernetes_itself import KubernetesItself, missing
-from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters, manifests
+from tests.real.reviews_cluster import (
+    CONTROLLERS,
+    LOCAL_FIRST,
+    MANIFESTS,
+    OFF,
+    all_run,
+    annotate,
+    askew,
+    fill,
+    filters,
+    manifests,
+)
 from tests.real.sidecar_mesh import until
 
 LACKS = missing("etcd", "kube-apiserver", *CONTROLLERS)
@@ -35,7 +48,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[KubernetesItself]:
         yield running
 
 
-@pytest.mark.parametrize("overlay", ["istio", "istio-tokens", "istio-native", "plain-envoy", "enforcer"])
+@pytest.mark.parametrize("overlay", sorted(one.parent.name for one in MANIFESTS.glob("*/kustomization.yaml")))
 async def test_the_api_server_takes_the_manifests_strictly(tmp_path: Path, overlay: str) -> None:
     """No unknown field and no refused value."""
     async with KubernetesItself(tmp_path) as running:
@@ -83,6 +96,41 @@ async def test_annotate_and_back_with_the_rights_of_the_manifests(cluster: Kuber
         await annotate(cluster, OFF)
         await until(lambda: gone(cluster))
         assert sorted(await reasons(cluster)) == ["AskewApplied", "AskewReverted"]
+
+
+@pytest.mark.parametrize("overlay", ["istio", "istio-bootstrap"])
+async def test_only_the_one_config_map_is_written_and_only_with_its_overlay(
+    cluster: KubernetesItself, overlay: str
+) -> None:
+    """In mode ``bootstrap`` it comes to each namespace of clients and goes; all other ConfigMaps stay forbidden."""
+    await cluster.apply(*manifests(overlay))
+    to = Integration(mode="bootstrap")
+    name = "askew-bootstrap"
+    wanted = [bootstrap_config(to, namespace) for namespace in ("default", "kube-public")]
+    token = await cluster.token("askew", namespace="askew-system")
+    async with await cluster.client(token, name="askew") as client:
+        if overlay == "istio":
+            with pytest.raises(NotPermittedError):
+                await reconcile(client, to, wanted)
+            return
+        for _ in range(2):
+            outcome = await reconcile(client, to, wanted)
+            assert outcome.refused == {}
+        assert sorted(one["metadata"]["namespace"] for one in await client.list(CONFIG_MAPS, name=name)) == [
+            "default",
+            "kube-public",
+        ]
+        other = wanted[0] | {"metadata": wanted[0]["metadata"] | {"name": "another"}}
+        for forbidden in (
+            client.list(CONFIG_MAPS),
+            client.list(CONFIG_MAPS, namespace="default"),
+            client.apply(CONFIG_MAPS, other),
+            client.create(CONFIG_MAPS, wanted[0], namespace="default"),
+        ):
+            with pytest.raises(NotPermittedError):
+                await forbidden
+        assert len((await reconcile(client, to, ())).deleted) == 2
+        assert await client.list(CONFIG_MAPS, name=name) == []
 
 
 async def test_an_api_server_that_dies_leaves_all_as_it_is_and_is_heard_again(cluster: KubernetesItself) -> None:
