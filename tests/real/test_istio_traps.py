@@ -21,6 +21,7 @@ from mesh.istio_facts import EndpointFacts, IstioFacts
 from mesh.topology import ContainerName
 from tests.fakes.authority import Authority
 from tests.real.istio_mesh import PORT, SHOP, WHOLE, IstioMesh
+from tests.real.istio_sidecar import IstioSidecar
 from tests.real.sidecar_mesh import failures, free_port, until
 from xds_server.settings import XdsSettings
 
@@ -88,30 +89,53 @@ async def _bias_gone(mesh: IstioMesh) -> bool:
     return "active_request_bias" not in text
 
 
-async def test_trap_2_a_running_proxy_keeps_its_endpoints_while_we_are_down(mesh: IstioMesh) -> None:
-    """A changed cluster warms without us, and the old one goes on to serve; the filters' removal frees it at once."""
+async def _warm_while_we_are_down(mesh: IstioMesh) -> IstioSidecar:
+    """Steer a sidecar, stop Askew, and change its cluster, so that it warms without an answer. Returns the sidecar."""
     sidecar = await mesh.add_sidecar("load-1")
     mesh.steer()
     await steered(mesh)
     await mesh.stop_askew()
     mesh.istiod.services = [replace(mesh.shop(), policy={"connect_timeout": "7s"})]
     mesh.istiod.push()
+    await until(lambda: _warms(sidecar))
+    return sidecar
 
-    async def warming() -> bool:
-        return (await sidecar.stats("cluster_manager.warming_clusters"))["cluster_manager.warming_clusters"] > 0
 
-    await until(warming)
+async def _warms(sidecar: IstioSidecar) -> bool:
+    return (await sidecar.stats("cluster_manager.warming_clusters"))["cluster_manager.warming_clusters"] > 0
+
+
+async def _is_free(sidecar: IstioSidecar) -> bool:
+    return not await _warms(sidecar) and len(await sidecar.weights(WHOLE)) == 2
+
+
+async def test_trap_2_a_running_proxy_keeps_its_endpoints_while_we_are_down(mesh: IstioMesh) -> None:
+    """A changed cluster warms without us, and the old one goes on to serve; the filters' removal frees it at once."""
+    sidecar = await _warm_while_we_are_down(mesh)
     before = await mesh.send("load-1", 100)
     mesh.unsteer()
-
-    async def free() -> bool:
-        return not await warming() and len(await sidecar.weights(WHOLE)) == 2
-
-    await until(free)
+    await until(lambda: _is_free(sidecar))
     after = await mesh.send("load-1", 100)
 
     assert before == {"shop-1": 100}
     assert not failures(after)
+
+
+async def test_trap_13_an_istiod_with_flow_control_cannot_take_a_filter_back(mesh: IstioMesh) -> None:
+    """While a cluster warms its proxy acknowledges no clusters, and such an istiod waits for that; without it does not.
+
+    300 requests take far longer than an istiod without flow control needs to free the proxy (trap 2).
+    """
+    mesh.istiod.flow_control = True
+    sidecar = await _warm_while_we_are_down(mesh)
+    mesh.unsteer()
+    held = await mesh.send("load-1", 300)
+    assert held == {"shop-1": 300}
+    assert await _warms(sidecar)
+
+    mesh.istiod.flow_control = False
+    mesh.istiod.push()
+    await until(lambda: _is_free(sidecar))
 
 
 async def test_trap_3_every_name_is_answered(mesh: IstioMesh) -> None:
