@@ -28,7 +28,7 @@ from istio.self_check import SelfCheck, limit_s
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.token_reviews import TokenReviews
-from istio.wanted import is_native, least_request, wanted_objects
+from istio.wanted import is_native, least_request, sidecar_namespaces, wanted_objects
 from mesh.topology import ServiceName, Topology
 
 SELF_CHECK_S = 2.0
@@ -246,4 +246,7 @@ def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> D
     topology = source.topology or Topology()
     others = others_than_least_request(source.cluster, topology, to)
     silent = source.self_check.unheard
-    return Desired(wanted_objects(to, topology, plane.plan, least_request=others, left_alone=silent))
+    clients = sidecar_namespaces(source.cluster) if to.mode == "bootstrap" else ()
+    return Desired(
+        wanted_objects(to, topology, plane.plan, least_request=others, left_alone=silent, client_namespaces=clients)
+    )

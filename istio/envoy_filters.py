@@ -37,18 +37,16 @@ def render(
 ) -> list[KubeObject]:
     """Return all objects of a mode but ``native``: what is shared first, then one EnvoyFilter for each Service.
 
-    Without a steered Service nothing is needed, and nothing is returned. ``client_namespaces`` get the ConfigMap of the
-    mode ``bootstrap``, which is looked for in a pod's own namespace.
+    Without a steered Service nothing is needed, and nothing is returned, but for mode ``bootstrap`` the ConfigMap in
+    each of ``client_namespaces``: a pod that names it cannot start where it is missing, whoever is steered.
 
     Raises ValueError for the mode ``native``, whose objects hold shares (``native.py``).
     """
     if to.mode == "native":
         raise ValueError("mode native has no EnvoyFilters")
     steered = sorted(services, key=lambda service: service.name)
-    if not steered:
-        return []
     shared: list[KubeObject] = []
-    if to.mode == "dynamicCluster":
+    if to.mode == "dynamicCluster" and steered:
         shared = [shared_filter(to)]
     elif to.mode == "bootstrap":
         shared = [bootstrap_config(to, namespace) for namespace in sorted(set(client_namespaces))]

@@ -12,6 +12,8 @@ Key = tuple[str, str]  # namespace (empty for cluster-wide kinds), name
 Strings = Mapping[str, str]
 
 NETWORK = "topology.istio.io/network"
+INJECTED = "sidecar.istio.io/status"
+"""The annotation of a pod that Istio has given a sidecar."""
 
 
 @dataclass(frozen=True, slots=True)

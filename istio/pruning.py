@@ -25,6 +25,7 @@ from istio.kinds import (
     Kind,
 )
 from istio.objects import (
+    INJECTED,
     DestinationRule,
     Endpoint,
     EndpointSlice,
@@ -54,7 +55,7 @@ KEPT_ANNOTATIONS = frozenset(
         "service.kubernetes.io/topology-aware-hints",
         "networking.istio.io/traffic-distribution",
         "ambient.istio.io/redirection",
-        "sidecar.istio.io/status",
+        INJECTED,
     )
 )
 
@@ -106,8 +107,8 @@ def _node(parts: _Parts) -> Node:
 
 def _pod(parts: _Parts) -> Pod:
     annotations = dict(parts.annotations)
-    if "sidecar.istio.io/status" in annotations:
-        annotations["sidecar.istio.io/status"] = "injected"  # the value is long, and only its being there counts
+    if INJECTED in annotations:
+        annotations[INJECTED] = "injected"  # the value is long, and only its being there counts
     workload_kind, workload = _workload(parts)
     addresses = [_mapping(one).get("ip", "") for one in _items(parts.status.get("podIPs"))]
     return Pod(

@@ -10,7 +10,7 @@ from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex, ejecting_clusters, host_of, subset_labels
 from istio.endpoints import Ready, ready_endpoints
-from istio.objects import EndpointSlice, Key, Namespace, Pod, Service, Strings, VirtualService
+from istio.objects import INJECTED, EndpointSlice, Key, Namespace, Pod, Service, Strings, VirtualService
 from istio.peer_authentication import MtlsModes
 from istio.preflight import Finding, View, findings
 from istio.protocols import protocol_of
@@ -53,7 +53,7 @@ class Surroundings:
 
     def steers(self, pod: Pod) -> bool:
         """Whether a pod's requests can follow us: it has Istio's sidecar, or there is no Istio here."""
-        return not pod.ended and (not self.has_istio or "sidecar.istio.io/status" in pod.annotations)
+        return not pod.ended and (not self.has_istio or INJECTED in pod.annotations)
 
 
 @dataclass(frozen=True)

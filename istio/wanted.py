@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex, least_request_clusters
@@ -10,6 +10,7 @@ from istio.difference import KubeObject
 from istio.envoy_filters import render
 from istio.integration import Integration, SteeredService
 from istio.native import render_native
+from istio.objects import INJECTED
 from mesh.plan import Plan
 from mesh.topology import Service, ServiceName, Topology
 
@@ -21,6 +22,7 @@ def wanted_objects(
     *,
     least_request: Mapping[ServiceName, tuple[str, ...]] | None = None,
     left_alone: frozenset[ServiceName] = frozenset(),
+    client_namespaces: Collection[str] | None = None,
 ) -> list[KubeObject]:
     """Return the objects of all Services that are managed, refused ones excepted (their policy says ``off``).
 
@@ -30,6 +32,9 @@ def wanted_objects(
         By Service, the names of the clusters that Istio balances by LEAST_REQUEST; one that is not in it has no other.
     left_alone:
         Services for which there shall be nothing for the time being, whatever their policy.
+    client_namespaces:
+        For the mode ``bootstrap``: where sidecars are, started or not (``sidecar_namespaces``); None: where the
+        topology has clients.
 
     A Service goes the native way where the mode or its annotation says so: then the objects hold the plan's shares. All
     other objects depend on which Services are annotated, not on the plan.
@@ -46,11 +51,25 @@ def wanted_objects(
         steered = [
             SteeredService(service.name, known.get(service.name)) for service in managed if not is_native(to, service)
         ]
-        clients = {container.namespace for one in topology.services for container in one.containers}
+        clients = _client_namespaces(topology) if client_namespaces is None else client_namespaces
         found = render(to, steered, client_namespaces=sorted(clients))
     for service in native:
         found += render_native(topology, plan, service, cluster_domain=to.cluster_domain)
     return found
+
+
+def sidecar_namespaces(cluster: Cluster) -> frozenset[str]:
+    """Return the namespaces of pods that Istio has given a sidecar, and that have not ended. O(pods).
+
+    Also of those that have not started: one that names the ConfigMap of the mode ``bootstrap`` waits for it.
+    """
+    pods = cluster.pods.items()
+    return frozenset(namespace for (namespace, _), pod in pods if not pod.ended and INJECTED in pod.annotations)
+
+
+def _client_namespaces(topology: Topology) -> set[str]:
+    every = (container for service in topology.services for container in service.containers)
+    return {container.namespace for container in every if container.is_client}
 
 
 def least_request(

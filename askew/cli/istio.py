@@ -25,7 +25,7 @@ from istio.integration import MODES, Integration
 from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
 from istio.pruning import key_of, prune
 from istio.topology import topology_of
-from istio.wanted import wanted_objects
+from istio.wanted import sidecar_namespaces, wanted_objects
 from mesh.mesh_file import parse_mesh_file
 from mesh.telemetry import Telemetry
 
@@ -78,7 +78,9 @@ async def _of_cluster(settings: ServeSettings, to: Integration) -> list[dict[str
         for one in found:
             print(f"{service}: {one}", file=sys.stderr)
     _, _, plan = tick(Memory(), seen.topology, Telemetry())
-    return wanted_objects(to, seen.topology, plan, least_request=others_than_least_request(cluster, seen.topology, to))
+    others = others_than_least_request(cluster, seen.topology, to)
+    clients = sidecar_namespaces(cluster)
+    return wanted_objects(to, seen.topology, plan, least_request=others, client_namespaces=clients)
 
 
 async def _list_into(cluster: Cluster, client: KubernetesClient, kind: Kind) -> None:

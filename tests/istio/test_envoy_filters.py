@@ -198,6 +198,14 @@ def test_mode_bootstrap_has_a_config_map_in_each_client_namespace() -> None:
     assert read_cluster(custom["static_resources"]["clusters"][0]) == merged(render(TO, [REVIEWS]))["askew-xds"]
 
 
+def test_mode_bootstrap_has_its_config_maps_though_no_service_is_steered() -> None:
+    """A pod that names one cannot start without it, whatever becomes of the Services' annotations."""
+    found = render(replace(TO, mode="bootstrap"), [], client_namespaces=["web"])
+
+    assert [(one["kind"], one["metadata"]["namespace"]) for one in found] == [("ConfigMap", "web")]
+    assert render(TO, [], client_namespaces=["web"]) == []
+
+
 def test_mode_native_has_no_filters() -> None:
     """Its objects hold shares, and are rendered elsewhere."""
     with pytest.raises(ValueError, match="native"):

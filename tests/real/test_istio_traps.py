@@ -284,6 +284,18 @@ async def test_mode_bootstrap_brings_its_cluster_along(mesh: IstioMesh) -> None:
     assert mesh.istiod.refused == []
 
 
+async def test_mode_bootstrap_needs_a_restart_of_every_client(mesh: IstioMesh) -> None:
+    """A pod without the cluster in its bootstrap warms the Service's cluster for nothing, until the filter goes."""
+    sidecar = await mesh.add_sidecar("load-1")
+    mesh.steer(replace(mesh.to, mode="bootstrap"))
+    await until(lambda: _warms(sidecar))
+    assert set(await mesh.send("load-1", 100)) == {"shop-1", "shop-2"}
+    mesh.unsteer()
+    await until(lambda: _is_free(sidecar))
+
+    assert mesh.istiod.refused == []
+
+
 @pytest.mark.parametrize("identity", ["askew", "someone-else"])
 async def test_istios_certificates_open_the_way_to_us(
     tmp_path: Path, envoy: Path, authority: Authority, identity: str
