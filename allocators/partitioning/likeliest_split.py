@@ -5,13 +5,17 @@ With logarithms of chances as worths it is the split on which most likely all me
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from allocators.partitioning.shapes import Floats
 
 LEAST_GAIN = 1e-4
+Parts = list[tuple[int, int]]
+Choice = NDArray[np.int64]
 
 
 def likeliest_split(
@@ -43,45 +47,55 @@ def likeliest_split(
     >>> likeliest_split(worths, least=[(1, 1)] * 2, most=[(2, 2)] * 2, first=3, second=4)
     ((2, 2), (1, 2))
     """
-    best = np.zeros((first + 1, second + 1))
-    chosen: list[tuple[list[tuple[int, int]], np.ndarray[tuple[int, int], np.dtype[np.int64]]]] = []
-    for worth, low, high in zip(worths, least, most, strict=True):
-        after = np.full_like(best, -np.inf)
-        choice = np.zeros(best.shape, dtype=np.int64)
-        options = list(_options(worth, low, (min(high[0], first), min(high[1], second))))
-        for at, (cores, ways) in enumerate(options):
-            found = best[: first + 1 - cores, : second + 1 - ways] + worth[cores - 1, ways - 1]
-            target = after[cores:, ways:]
-            better = found > target
-            target[better] = found[better]
-            choice[cores:, ways:][better] = at
-        best = after
-        chosen.append((options, choice))
-    if not best[first, second] > -np.inf:
+    first, second = first - sum(low[0] for low in least), second - sum(low[1] for low in least)
+    if min(first, second) < 0:
         return None
-    return _traced(chosen, first, second)
+    best = np.zeros((first + 1, second + 1))  # by what is there beyond the least parts
+    chosen: list[tuple[Parts, Choice]] = []
+    for worth, low, high in zip(worths, least, most, strict=True):
+        reach = (min(high[0], low[0] + first, worth.shape[0]), min(high[1], low[1] + second, worth.shape[1]))
+        options = list(_options(worth, low, reach))
+        if not options:
+            return None
+        best, choice = _with_one_more(best, options, [float(worth[c - 1, w - 1]) for c, w in options], low)
+        chosen.append((options, choice))
+    return _traced(chosen, least, first, second)
+
+
+def _with_one_more(best: Floats, options: Parts, worths: list[float], low: tuple[int, int]) -> tuple[Floats, Choice]:
+    """Return the best sums with one more tenant, and by which of its options; the first of equals."""
+    more = np.array(options) - low
+    far = more.max(axis=0)
+    wider = np.full((best.shape[0] + far[0], best.shape[1] + far[1]), -np.inf)
+    wider[far[0] :, far[1] :] = best
+    states = np.arange(wider.size).reshape(wider.shape)[far[0] :, far[1] :].ravel()
+    found = wider.ravel().take(states[None, :] - (more @ (wider.shape[1], 1))[:, None])
+    found += np.array(worths)[:, None]
+    choice = found.argmax(axis=0)
+    return found[choice, np.arange(best.size)].reshape(best.shape), choice.reshape(best.shape)
 
 
 def _options(worth: Floats, low: tuple[int, int], high: tuple[int, int]) -> Iterator[tuple[int, int]]:
     """Yield the parts that are worth more than any smaller one."""
-    reached = np.full(high[1] + 1, -np.inf)
+    rows = worth.tolist()
+    reached = [-math.inf] * (high[1] + 1)
     for cores in range(low[0], high[0] + 1):
-        row = -np.inf
+        best, row = -math.inf, rows[cores - 1]
         for ways in range(low[1], high[1] + 1):
-            here = float(worth[cores - 1, ways - 1])
-            row = max(row, float(reached[ways]))
-            if here > row + LEAST_GAIN:
+            best = max(best, reached[ways])
+            here = row[ways - 1]
+            if here > best + LEAST_GAIN:
                 yield cores, ways
-                row = here
-            reached[ways] = row
+                best = here
+            reached[ways] = best
 
 
 def _traced(
-    chosen: list[tuple[list[tuple[int, int]], np.ndarray[tuple[int, int], np.dtype[np.int64]]]], first: int, second: int
+    chosen: list[tuple[Parts, Choice]], least: Sequence[tuple[int, int]], first: int, second: int
 ) -> tuple[tuple[int, int], ...]:
     parts: list[tuple[int, int]] = []
-    for options, choice in reversed(chosen):
+    for (options, choice), low in zip(reversed(chosen), reversed(least), strict=True):
         part = options[int(choice[first, second])]
-        first, second = first - part[0], second - part[1]
+        first, second = first - (part[0] - low[0]), second - (part[1] - low[1])
         parts.append(part)
     return tuple(reversed(parts))

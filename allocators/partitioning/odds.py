@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocators.partitioning.demand import Demand, Place, Sighting
-from allocators.partitioning.shapes import Floats, cache_shapes, queue_shapes
+from allocators.partitioning.shapes import CROWDS, HIGHEST_LOAD, WAITS, Floats, cache_shapes, queue_shapes, queue_terms
 
 SAME_RATE = 0.95
 GUESS, GUESS_SPREAD = math.log(4.0), 1.0  # logarithm of a tail in service times
@@ -26,6 +26,7 @@ LATE_FACTOR, HARDLY_BETTER, MET_CHANCE = 0.1, 0.05, 0.98
 LEAST_CHANCE, UNTRIED_CHANCE = 1e-4, 0.0005
 MISERY = 0.02
 NEGLIGIBLE = 1e-3
+WEIGHTLESS = 1e-12  # all such laws together move no worth by as much as `LEAST_GAIN`
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,35 +53,70 @@ class Odds:
 def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds | None:
     """Return the odds of every number of cores and ways; None where CPU time was never measured.
 
-    O(laws · (sightings + cores · ways)), with 375 laws at most.
+    O(laws · (sightings + cores · ways)), with 375 laws at most. Laws without weight, and places whose cores every
+    plausible law fills, are left out of the large arrays.
     """
     work = {w: (busy, count) for w, (busy, count) in demand.work.items() if count >= 3 and busy > 0.0}
     if not work:
         return None
-    likely, service_s = _service(work, ways)
-    grid = np.arange(1.0, cores + 1.0)[:, None] * np.ones((1, ways))
-    load = demand.rate_per_s * service_s[:, None, :] * np.ones((1, cores, 1))  # (cache, cores, ways)
-    seen = [s for s in demand.sightings if s.place.ways <= ways]
+    seen = demand.sightings
+    likely, service_s = _service(work, max((ways, *(s.place.ways for s in seen))))
     height, spread, weight, rest = _heights(seen, likely, service_s)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        tails = np.log(queue_shapes(load, grid[None, :, :])) + np.log(1e3 * service_s)[None, :, None, :]
-        tails += height[:, :, None, None]  # (queue, cache, cores, ways), logarithms of ms
-        away, nearest = _away([s.place for s in seen], demand.rate_per_s, cores, ways)
-        own = np.full_like(away, spread)
-        if seen:  # what a law leaves unexplained at a place is as good as explained near it
-            tails += rest[:, :, nearest] * np.exp(-away / NEAR)
-            own = np.array([s.error for s in seen])[nearest]
-        error = np.sqrt(own**2 + (AT_BEST + LAW_ERROR_AWAY * away) ** 2)
-        surely = 1.702 * (math.log(target_ms) - tails) / error  # a normal law by the logistic one
-        met = 1.0 / (1.0 + np.exp(-np.clip(surely, -50.0, 50.0)))
-    fullness = np.average(load, axis=0, weights=likely) / grid
-    chance = (weight[:, :, None, None] * met).sum(axis=(0, 1))
+    service_s = service_s[:, :ways]
+    grid = np.arange(1.0, cores + 1.0)[:, None]
+    fullness = demand.rate_per_s * (likely @ service_s) / grid
+    rho = demand.rate_per_s * service_s.min(axis=0) / grid
+    away, nearest = _away([s.place for s in seen], demand.rate_per_s, cores, ways)
+    own = np.array([s.error for s in seen])[nearest] if seen else np.full_like(away, spread)
+    error = np.sqrt(own**2 + (AT_BEST + LAW_ERROR_AWAY * away) ** 2)
+    chance, expected = np.zeros((cores, ways)), np.full((cores, ways), np.inf)
+    at = np.nonzero(rho < HIGHEST_LOAD)
+    laws = np.nonzero(weight > WEIGHTLESS)
+    weights = weight[laws]
+    tails = _tails(laws, demand.rate_per_s * service_s[:, at[1]], at[0] + 1.0, np.log(1e3 * service_s[:, at[1]]))
+    tails += height[laws][:, None]
+    if seen:  # what a law leaves unexplained at a place is as good as explained near it
+        unexplained = rest[laws].take(nearest[at], axis=1)
+        unexplained *= np.exp(-away[at] / NEAR)
+        tails += unexplained
+    parts = np.where(weights > NEGLIGIBLE, weights, 0.0)
+    expected[at] = np.exp(_summed(parts, tails) / parts.sum()) / target_ms
+    chance[at] = _summed(weights, _met(tails, math.log(target_ms), error[at]))
     untried = UNTRIED_CHANCE * (1.0 - np.exp(-away / NEAR)) * (fullness < 1.0)  # every law may be wrong far away
     chance = np.maximum(chance, untried)
-    parts = np.where(weight > NEGLIGIBLE, weight, 0.0)[:, :, None, None]
-    with np.errstate(invalid="ignore"):
-        expected = np.exp(np.where(parts > 0.0, parts * tails, 0.0).sum(axis=(0, 1)) / parts.sum()) / target_ms
     return with_worth(_witnessed(chance, demand, expected), expected, fullness)
+
+
+def _tails(laws: tuple[NDArray[np.int64], ...], load: Floats, cores: Floats, service: Floats) -> Floats:
+    """Return each law's tail at each place, in logarithms of ms but for its height; shape ``(laws, places)``.
+
+    ``laws`` are numbers of queue and cache shapes; load and the service time's logarithm have shape ``(cache, places)``.
+    """
+    queue, cache = laws
+    crowded, waiting = queue_terms(load, cores)
+    tails = waiting.take(cache, axis=0)
+    tails *= np.array(WAITS)[queue // len(CROWDS), None]
+    tails += crowded.reshape(len(CROWDS) * len(load), len(cores)).take((queue % len(CROWDS)) * len(load) + cache, axis=0)
+    np.log(tails, out=tails)
+    tails += service.take(cache, axis=0)
+    return tails
+
+
+def _met(tails: Floats, target: float, error: Floats) -> Floats:
+    """Turn tails into the chances that they are within the target, in their place: a normal law by the logistic one."""
+    tails -= target
+    tails *= 1.702 / error
+    np.minimum(tails, 50.0, out=tails)
+    np.exp(tails, out=tails)
+    tails += 1.0
+    return np.reciprocal(tails, out=tails)
+
+
+def _summed(weights: Floats, rows: Floats) -> Floats:
+    """Return the weighted sum of the rows; infinity of no weight counts nothing."""
+    kept = weights > 0.0
+    found: Floats = np.einsum("l,lp->p", weights[kept], rows[kept])  # not BLAS: one thread, the same everywhere
+    return found
 
 
 def _service(work: dict[int, tuple[float, float]], ways: int) -> tuple[Floats, Floats]:

@@ -45,11 +45,11 @@ class Places:
 
 
 def table_of(view: NodeView, demands: Mapping[ContainerName, Demand], held: Held, places: Places) -> Table:
-    """Return the odds of every tenant that was promised a latency."""
-    cores, ways = places.totals(view)
+    """Return the odds of every tenant that was promised a latency, as far as the others' least parts let it go."""
     table: dict[ContainerName, Odds] = {}
     for tenant in latency_critical(view):
         demand = demands[tenant.container]
+        cores, ways = _reach(view, tenant, places, (places.pair(held[tenant.container]), *demand.late_at))
         odds = odds_of(demand, target_ms=tenant.target_ms or 0.0, cores=cores, ways=ways)
         if odds is None:
             odds = blind_odds(demand, places.at(held[tenant.container], 0.0), cores=cores, ways=ways)
@@ -81,6 +81,20 @@ def released(view: NodeView, table: Table, held: Held, places: Places) -> Held |
     ]
     split = best_split(needs, first=cores, second=ways if places.ways is not None else len(critical))
     return None if split is None else spread_out(view, table, held, _named(critical, split), places, to_jobs=True)
+
+
+def _reach(
+    view: NodeView, tenant: Tenant, places: Places, known: tuple[tuple[int, int] | Place, ...]
+) -> tuple[int, int]:
+    """Return the most cores and ways that a plan can give to a tenant, or that are known of it."""
+    least = [places.pair(other.least) for other in view.tenants if other.container != tenant.container]
+    totals, most = places.totals(view), places.pair(tenant.most)
+    reached = [(p.cores, p.ways) if isinstance(p, Place) else p for p in known]
+    cores, ways = (
+        min(totals[i], max(min(totals[i] - sum(pair[i] for pair in least), most[i]), *(pair[i] for pair in reached)))
+        for i in (0, 1)
+    )
+    return cores, ways
 
 
 def worth_of(table: Table, held: Held, places: Places) -> float:

@@ -15,8 +15,9 @@ Floats = NDArray[np.float64]
 HIGHEST_LOAD = 0.97  # of its cores: beyond, any burst is a backlog
 
 CACHE_SHAPES = tuple((benefit, ways) for benefit in (0.0, 0.1, 0.3, 0.7, 1.5) for ways in (1.0, 4.0, 15.0))
-QUEUE_SHAPES = tuple((wait, crowd, power) for wait in (0.0, 0.3, 1.0, 4.0, 15.0) for crowd, power in (
-    (0.0, 1.0), (1.0, 1.0), (4.0, 1.0), (1.0, 3.0), (4.0, 3.0)))  # fmt: skip
+WAITS = (0.0, 0.3, 1.0, 4.0, 15.0)
+CROWDS = ((0.0, 1), (1.0, 1), (4.0, 1), (1.0, 3), (4.0, 3))  # crowd, power
+QUEUE_SHAPES = tuple((wait, crowd, power) for wait in WAITS for crowd, power in CROWDS)
 
 
 def cache_shapes(ways: Sequence[float]) -> Floats:
@@ -38,10 +39,21 @@ def queue_shapes(load: Floats, cores: Floats) -> Floats:
     >>> queue_shapes(np.array([0.5, 1.0]), np.array([1.0, 1.0]))[1].tolist()  # crowd 1 alone
     [1.5, inf]
     """
+    crowded, waiting = queue_terms(load, cores)
+    shapes: Floats = crowded + np.multiply.outer(WAITS, waiting)[:, None]
+    return shapes.reshape(len(QUEUE_SHAPES), *waiting.shape)
+
+
+def queue_terms(load: Floats, cores: Floats) -> tuple[Floats, Floats]:
+    """Return 1 + crowd · ρ^power for every crowd, shape ``(crowds, *load.shape)``, and W, shape ``load.shape``.
+
+    Law ``wait · len(CROWDS) + crowd`` is the crowd's term + its wait · W. The first is infinite where the load fills the
+    cores.
+    """
     rho = np.minimum(1.0, load / cores)
     with np.errstate(divide="ignore", invalid="ignore"):
-        waiting = np.minimum(rho ** (np.sqrt(2.0 * (cores + 1.0)) - 1.0) / (cores * (1.0 - rho)), 1e9)
-    wait, crowd, power = (np.array(part).reshape(-1, *([1] * rho.ndim)) for part in zip(*QUEUE_SHAPES, strict=True))
-    shapes: Floats = 1.0 + crowd * np.where(power == 1.0, rho, rho * rho * rho) + wait * waiting
-    shapes[:, rho >= HIGHEST_LOAD] = np.inf
-    return shapes
+        waiting: Floats = np.minimum(rho ** (np.sqrt(2.0 * (cores + 1.0)) - 1.0) / (cores * (1.0 - rho)), 1e9)
+    powers = {1: rho, 3: rho * rho * rho}
+    crowded = np.array([1.0 + crowd * powers[power] for crowd, power in CROWDS])
+    crowded[:, rho >= HIGHEST_LOAD] = np.inf
+    return crowded, waiting
