@@ -8,6 +8,7 @@ by its height's error and by how far the place is from those seen. Before any ta
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocators.partitioning.demand import Demand, Place, Sighting
-from allocators.partitioning.shapes import CROWDS, HIGHEST_LOAD, WAITS, Floats, cache_shapes, queue_shapes, queue_terms
+from allocators.partitioning.shapes import HIGHEST_LOAD, QUEUE_SHAPES, WAITS, Floats, cache_shapes, queue_shapes, queue_terms
 
 SAME_RATE = 0.95
 GUESS, GUESS_SPREAD = math.log(4.0), 1.0  # logarithm of a tail in service times
@@ -26,6 +27,7 @@ LATE_FACTOR, HARDLY_BETTER, MET_CHANCE = 0.1, 0.05, 0.98
 LEAST_CHANCE, UNTRIED_CHANCE = 1e-4, 0.0005
 MISERY = 0.02
 NEGLIGIBLE = 1e-3
+FULL = 1e30  # finite: no weight times it is nothing
 WEIGHTLESS = 1e-12  # all such laws together move no worth by as much as `LEAST_GAIN`
 
 
@@ -60,62 +62,71 @@ def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds 
     if not work:
         return None
     seen = demand.sightings
+    seen = demand.sightings
     likely, service_s = _service(work, max((ways, *(s.place.ways for s in seen))))
     height, spread, weight, rest = _heights(seen, likely, service_s)
-    service_s = service_s[:, :ways]
+    kept = weight.max(axis=0) > WEIGHTLESS
+    laws = _Laws(demand.rate_per_s, service_s[kept, :ways], height[:, kept], weight[:, kept], rest[:, kept])
     grid = np.arange(1.0, cores + 1.0)[:, None]
-    fullness = demand.rate_per_s * (likely @ service_s) / grid
-    rho = demand.rate_per_s * service_s.min(axis=0) / grid
+    fullness = demand.rate_per_s * (likely @ service_s[:, :ways]) / grid
     away, nearest = _away([s.place for s in seen], demand.rate_per_s, cores, ways)
     own = np.array([s.error for s in seen])[nearest] if seen else np.full_like(away, spread)
     error = np.sqrt(own**2 + (AT_BEST + LAW_ERROR_AWAY * away) ** 2)
     chance, expected = np.zeros((cores, ways)), np.full((cores, ways), np.inf)
-    at = np.nonzero(rho < HIGHEST_LOAD)
-    laws = np.nonzero(weight > WEIGHTLESS)
-    weights = weight[laws]
-    tails = _tails(laws, demand.rate_per_s * service_s[:, at[1]], at[0] + 1.0, np.log(1e3 * service_s[:, at[1]]))
-    tails += height[laws][:, None]
-    if seen:  # what a law leaves unexplained at a place is as good as explained near it
-        unexplained = rest[laws].take(nearest[at], axis=1)
-        unexplained *= np.exp(-away[at] / NEAR)
-        tails += unexplained
-    parts = np.where(weights > NEGLIGIBLE, weights, 0.0)
-    expected[at] = np.exp(_summed(parts, tails) / parts.sum()) / target_ms
-    chance[at] = _summed(weights, _met(tails, math.log(target_ms), error[at]))
+    fits = np.nonzero(demand.rate_per_s * laws.service_s.min(axis=0) / grid < HIGHEST_LOAD)
+    order = np.argsort(nearest[fits], kind="stable")
+    at = fits[0][order], fits[1][order]
+    near = np.searchsorted(nearest[at], np.arange(len(seen) + 1))
+    chance[at], expected[at] = _weighed(laws, at, target_ms, error[at], np.exp(-away[at] / NEAR), near.tolist())
     untried = UNTRIED_CHANCE * (1.0 - np.exp(-away / NEAR)) * (fullness < 1.0)  # every law may be wrong far away
     chance = np.maximum(chance, untried)
     return with_worth(_witnessed(chance, demand, expected), expected, fullness)
 
 
-def _tails(laws: tuple[NDArray[np.int64], ...], load: Floats, cores: Floats, service: Floats) -> Floats:
-    """Return each law's tail at each place, in logarithms of ms but for its height; shape ``(laws, places)``.
+@dataclass(frozen=True, slots=True)
+class _Laws:
+    """A tenant's laws: service times by ways, heights, weights and what is unexplained, shapes ``(queue, cache, …)``."""
 
-    ``laws`` are numbers of queue and cache shapes; load and the service time's logarithm have shape ``(cache, places)``.
+    rate_per_s: float
+    service_s: Floats
+    height: Floats
+    weight: Floats
+    rest: Floats
+
+
+def _weighed(
+    laws: _Laws, at: tuple[NDArray[np.int64], ...], target_ms: float, error: Floats, decay: Floats, near: list[int]
+) -> tuple[Floats, Floats]:
+    """Return the chance and the expected tail in parts of the target, at places.
+
+    ``at`` are indices of cores and ways, those nearest to one sighting together: to sighting ``i`` those from ``near[i]``
+    to ``near[i + 1]``. The arrays of laws × places are the cost of a plan: few, and changed in place.
     """
-    queue, cache = laws
-    crowded, waiting = queue_terms(load, cores)
-    tails = waiting.take(cache, axis=0)
-    tails *= np.array(WAITS)[queue // len(CROWDS), None]
-    tails += crowded.reshape(len(CROWDS) * len(load), len(cores)).take((queue % len(CROWDS)) * len(load) + cache, axis=0)
+    service_s = laws.service_s[:, at[1]]
+    crowded, waiting = queue_terms(laws.rate_per_s * service_s, at[0] + 1.0)
+    full = np.isinf(crowded[0])
+    crowded[:, full] = FULL
+    tails = (np.multiply.outer(WAITS, waiting)[:, None] + crowded).reshape(len(QUEUE_SHAPES), *full.shape)  # (queue, cache, place)
     np.log(tails, out=tails)
-    tails += service.take(cache, axis=0)
-    return tails
-
-
-def _met(tails: Floats, target: float, error: Floats) -> Floats:
-    """Turn tails into the chances that they are within the target, in their place: a normal law by the logistic one."""
-    tails -= target
-    tails *= 1.702 / error
-    np.minimum(tails, 50.0, out=tails)
-    np.exp(tails, out=tails)
+    tails += np.log(1e3 * service_s / target_ms)  # logarithms of parts of the target
+    tails += laws.height[:, :, None]
+    for number, (start, end) in enumerate(itertools.pairwise(near)):
+        # What a law leaves unexplained at a place is as good as explained near it.
+        tails[:, :, start:end] += np.multiply.outer(laws.rest[:, :, number], decay[start:end])
+    parts = np.where(laws.weight > NEGLIGIBLE, laws.weight, 0.0)
+    expected = np.exp(_summed(parts, tails) / parts.sum())
+    expected[full[parts.any(axis=0)].any(axis=0)] = np.inf
+    with np.errstate(over="ignore"):
+        tails *= 1.702 / error  # a normal law by the logistic one
+        np.exp(tails, out=tails)
     tails += 1.0
-    return np.reciprocal(tails, out=tails)
+    return _summed(laws.weight, np.reciprocal(tails, out=tails)), expected
 
 
-def _summed(weights: Floats, rows: Floats) -> Floats:
-    """Return the weighted sum of the rows; infinity of no weight counts nothing."""
-    kept = weights > 0.0
-    found: Floats = np.einsum("l,lp->p", weights[kept], rows[kept])  # not BLAS: one thread, the same everywhere
+def _summed(weights: Floats, values: Floats) -> Floats:
+    """Return the weighted sum over all laws, by place."""
+    rows = values.reshape(weights.size, values.shape[-1])
+    found: Floats = np.einsum("l,lp->p", weights.ravel(), rows)  # not BLAS: one thread, and the same everywhere
     return found
 
 

@@ -26,8 +26,9 @@ def cache_shapes(ways: Sequence[float]) -> Floats:
     >>> cache_shapes([1.0, 2.0])[3].round(2).tolist()  # a tenth slower with one way, scale 1
     [1.1, 1.04]
     """
-    at = np.asarray(ways, dtype=np.float64)
-    return np.array([1.0 + benefit * np.exp(-(at - 1.0) / scale) for benefit, scale in CACHE_SHAPES])
+    benefit, scale = np.array(CACHE_SHAPES).T[:, :, None]
+    shapes: Floats = 1.0 + benefit * np.exp(-(np.asarray(ways, dtype=np.float64) - 1.0) / scale)
+    return shapes
 
 
 def queue_shapes(load: Floats, cores: Floats) -> Floats:
