@@ -17,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from allocators.partitioning.demand import Demand, Place, Sighting
-from allocators.partitioning.shapes import HIGHEST_LOAD, QUEUE_SHAPES, WAITS, Floats, cache_shapes, queue_shapes, queue_terms
+from allocators.partitioning.shapes import (
+    HIGHEST_LOAD,
+    QUEUE_SHAPES,
+    WAITS,
+    Floats,
+    cache_shapes,
+    queue_shapes,
+    queue_terms,
+)
 
 SAME_RATE = 0.95
 GUESS, GUESS_SPREAD = math.log(4.0), 1.0  # logarithm of a tail in service times
@@ -106,7 +114,9 @@ def _weighed(
     crowded, waiting = queue_terms(laws.rate_per_s * service_s, at[0] + 1.0)
     full = np.isinf(crowded[0])
     crowded[:, full] = FULL
-    tails = (np.multiply.outer(WAITS, waiting)[:, None] + crowded).reshape(len(QUEUE_SHAPES), *full.shape)  # (queue, cache, place)
+    tails = (np.multiply.outer(WAITS, waiting)[:, None] + crowded).reshape(
+        len(QUEUE_SHAPES), *full.shape
+    )  # (queue, cache, place)
     np.log(tails, out=tails)
     tails += np.log(1e3 * service_s / target_ms)  # logarithms of parts of the target
     tails += laws.height[:, :, None]
