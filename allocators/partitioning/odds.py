@@ -93,7 +93,7 @@ def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds 
 
 @dataclass(frozen=True, slots=True)
 class _Laws:
-    """A tenant's laws: service times by ways, heights, weights and what is unexplained, shapes ``(queue, cache, …)``."""
+    """A tenant's laws: service times by ways, heights, weights, what is unexplained; shapes ``(queue, cache, …)``."""
 
     rate_per_s: float
     service_s: Floats
@@ -107,11 +107,11 @@ def _weighed(
 ) -> tuple[Floats, Floats]:
     """Return the chance and the expected tail in parts of the target, at places.
 
-    ``at`` are indices of cores and ways, those nearest to one sighting together: to sighting ``i`` those from ``near[i]``
-    to ``near[i + 1]``. The arrays of laws × places are the cost of a plan: few, and changed in place.
+    ``at`` are indices of cores and ways, those nearest to one sighting together: to sighting ``i`` those from
+    ``near[i]`` to ``near[i + 1]``. The arrays of laws × places are the cost of a plan: few, and changed in place.
     """
     service_s = laws.service_s[:, at[1]]
-    crowded, waiting = queue_terms(laws.rate_per_s * service_s, at[0] + 1.0)
+    crowded, waiting = queue_terms(laws.rate_per_s * service_s, 1.0 + at[0].astype(np.float64))
     full = np.isinf(crowded[0])
     crowded[:, full] = FULL
     tails = (np.multiply.outer(WAITS, waiting)[:, None] + crowded).reshape(

@@ -48,8 +48,8 @@ def queue_shapes(load: Floats, cores: Floats) -> Floats:
 def queue_terms(load: Floats, cores: Floats) -> tuple[Floats, Floats]:
     """Return 1 + crowd · ρ^power for every crowd, shape ``(crowds, *load.shape)``, and W, shape ``load.shape``.
 
-    Law ``wait · len(CROWDS) + crowd`` is the crowd's term + its wait · W. The first is infinite where the load fills the
-    cores.
+    Law ``wait · len(CROWDS) + crowd`` is the crowd's term + its wait · W. The first is infinite where the load fills
+    the cores.
     """
     rho = np.minimum(1.0, load / cores)
     with np.errstate(divide="ignore", invalid="ignore"):
