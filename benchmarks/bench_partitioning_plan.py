@@ -4,7 +4,7 @@
 
 A synthetic node on which somebody is late in almost every step: each container's tail follows a queueing law with
 noise. Both strategies run their own loop from equal shares. A plan is a step in which `askew` weighed all laws and all
-splits. The first share is what the loop took of a core, the second what it would take if every step of 0.5 s were a plan.
+splits. The first share is what the loop took of a core, the second what it would take were every step of 0.5 s a plan.
 CPU time of this process; the machine's noise is in it, and less of it in the ratio.
 """
 
