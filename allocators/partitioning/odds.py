@@ -8,7 +8,6 @@ by its height's error and by how far the place is from those seen. Before any ta
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ LATE_FACTOR, HARDLY_BETTER, MET_CHANCE = 0.1, 0.05, 0.98
 LEAST_CHANCE, UNTRIED_CHANCE = 1e-4, 0.0005
 MISERY = 0.02
 NEGLIGIBLE = 1e-3
+ONE_THREAD = 200_000  # multiplications: BLAS takes threads for many more, and they spin after it
 FULL = 1e30  # finite: no weight times it is nothing
 WEIGHTLESS = 1e-12  # all such laws together move no worth by as much as `LEAST_GAIN`
 
@@ -70,7 +70,6 @@ def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds 
     if not work:
         return None
     seen = demand.sightings
-    seen = demand.sightings
     likely, service_s = _service(work, max((ways, *(s.place.ways for s in seen))))
     height, spread, weight, rest = _heights(seen, likely, service_s)
     kept = weight.max(axis=0) > WEIGHTLESS
@@ -81,11 +80,11 @@ def odds_of(demand: Demand, *, target_ms: float, cores: int, ways: int) -> Odds 
     own = np.array([s.error for s in seen])[nearest] if seen else np.full_like(away, spread)
     error = np.sqrt(own**2 + (AT_BEST + LAW_ERROR_AWAY * away) ** 2)
     chance, expected = np.zeros((cores, ways)), np.full((cores, ways), np.inf)
-    fits = np.nonzero(demand.rate_per_s * laws.service_s.min(axis=0) / grid < HIGHEST_LOAD)
-    order = np.argsort(nearest[fits], kind="stable")
-    at = fits[0][order], fits[1][order]
-    near = np.searchsorted(nearest[at], np.arange(len(seen) + 1))
-    chance[at], expected[at] = _weighed(laws, at, target_ms, error[at], np.exp(-away[at] / NEAR), near.tolist())
+    at = np.nonzero(demand.rate_per_s * laws.service_s.min(axis=0) / grid < HIGHEST_LOAD)
+    good = np.zeros((len(seen) + 1, len(at[0])))
+    good[nearest[at], np.arange(len(at[0]))] = np.exp(-away[at] / NEAR)  # as good as explained near where it was seen
+    good[-1] = 1.0  # a law's height holds everywhere
+    chance[at], expected[at] = _weighed(laws, at, target_ms, error[at], good)
     untried = UNTRIED_CHANCE * (1.0 - np.exp(-away / NEAR)) * (fullness < 1.0)  # every law may be wrong far away
     chance = np.maximum(chance, untried)
     return with_worth(_witnessed(chance, demand, expected), expected, fullness)
@@ -103,12 +102,13 @@ class _Laws:
 
 
 def _weighed(
-    laws: _Laws, at: tuple[NDArray[np.int64], ...], target_ms: float, error: Floats, decay: Floats, near: list[int]
+    laws: _Laws, at: tuple[NDArray[np.int64], ...], target_ms: float, error: Floats, good: Floats
 ) -> tuple[Floats, Floats]:
     """Return the chance and the expected tail in parts of the target, at places.
 
-    ``at`` are indices of cores and ways, those nearest to one sighting together: to sighting ``i`` those from
-    ``near[i]`` to ``near[i + 1]``. The arrays of laws × places are the cost of a plan: few, and changed in place.
+    ``at`` are indices of cores and ways; ``good``, shape ``(sightings + 1, places)``, is how much of what is unexplained
+    at each sighting, and of the height, counts at each place. The arrays of laws × places are the cost of a plan: few,
+    and changed in place.
     """
     service_s = laws.service_s[:, at[1]]
     crowded, waiting = queue_terms(laws.rate_per_s * service_s, 1.0 + at[0].astype(np.float64))
@@ -119,10 +119,11 @@ def _weighed(
     )  # (queue, cache, place)
     np.log(tails, out=tails)
     tails += np.log(1e3 * service_s / target_ms)  # logarithms of parts of the target
-    tails += laws.height[:, :, None]
-    for number, (start, end) in enumerate(itertools.pairwise(near)):
-        # What a law leaves unexplained at a place is as good as explained near it.
-        tails[:, :, start:end] += np.multiply.outer(laws.rest[:, :, number], decay[start:end])
+    explained = np.concatenate((laws.rest, laws.height[:, :, None]), axis=2).reshape(laws.weight.size, -1)
+    rows = tails.reshape(laws.weight.size, -1)
+    at_once = max(1, ONE_THREAD // max(1, good.size))
+    for start in range(0, len(rows), at_once):
+        rows[start : start + at_once] += explained[start : start + at_once] @ good
     parts = np.where(laws.weight > NEGLIGIBLE, laws.weight, 0.0)
     expected = np.exp(_summed(parts, tails) / parts.sum())
     expected[full[parts.any(axis=0)].any(axis=0)] = np.inf
