@@ -106,7 +106,7 @@ def _weighed(
 ) -> tuple[Floats, Floats]:
     """Return the chance and the expected tail in parts of the target, at places.
 
-    ``at`` are indices of cores and ways; ``good``, shape ``(sightings + 1, places)``, is how much of what is unexplained
+    ``at`` are indices of cores and ways; ``good``, shape ``(sightings + 1, places)``, is how much of what is left over
     at each sighting, and of the height, counts at each place. The arrays of laws × places are the cost of a plan: few,
     and changed in place.
     """
