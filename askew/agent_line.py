@@ -24,7 +24,7 @@ from askew.errors import CommandError
 from enforcer.api_messages import message_of_told_list
 from enforcer.containers_file import ListedContainer
 from enforcer.proto import node_agent_pb2 as pb
-from enforcer.told_containers import ToldList
+from enforcer.told_containers import NEWEST, ToldList
 from istio.errors import NotLeaderError
 from mesh.node_containers import MoveWish, NodeContainer
 from mesh.topology import ContainerName, NodeName
@@ -148,8 +148,9 @@ class AgentLine:
         if not isinstance(message, bytes):  # EOF
             raise LineEndedError("the agent ended the watch")
         self.status = pb.StatusResponse.FromString(message)
-        if self.status.containers_generation > self.generation:
-            self.generation, self.told = self.status.containers_generation, None  # another's list is in force
+        newest = self.status.containers_generation
+        if newest > self.generation or self.generation >= NEWEST:
+            self.generation, self.told = newest, None  # another's list is in force
         before, self.wishes = self.wishes, {}
         for one in self.status.migrations:
             name, now_s = ContainerName(one.container), self._ways.now_s()
@@ -164,6 +165,8 @@ class AgentLine:
         wanted = self.wanted
         if wanted is None or wanted == self.told:
             return
+        if self.generation >= NEWEST:  # its file is broken, or it lies: no list could be newer
+            raise LineEndedError(f"containers_generation: found {self.generation}, allowed: less than {NEWEST}")
         self.generation = max(int(self._ways.now_s() * 1000.0), self.generation + 1)
         told = ToldList(self.node, self.generation, tuple(map(_listed, wanted)))
         request = message_of_told_list(told).SerializeToString()

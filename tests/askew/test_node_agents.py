@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -196,3 +197,16 @@ async def test_wishes_are_shown_with_their_age_until_they_end(host: Path) -> Non
     assert page[0]["reason"] == "it needs 10 of 8 cores"
     assert shown["askew_move_wishes"][0].value == 1.0
     assert [sample.value for sample in shown["askew_node_agents"]] == [1.0, 0.0]
+
+
+async def test_an_agent_that_claims_a_generation_past_all_fails_alone(host: Path) -> None:
+    """No newer list can be told it: that is its line's error, said on the page, and no end of the control plane's."""
+    for claimed in (2**64 - 1, 2**63 - 1):
+        async with running_agent(host) as agent:
+            agent.agent._known = SimpleNamespace(generation=claimed)  # type: ignore[assignment]
+            world = World(of(agent))
+            async with running(world) as agents:
+                await until(lambda world=world: world.errors > 1)  # type: ignore[misc]
+                assert "containers_generation" in agents.page()["nodes"][0]["error"]
+                agent.agent._known = agent.known
+                await until(lambda agent=agent: names(agent) == [SHOP])  # type: ignore[misc]
