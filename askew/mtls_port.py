@@ -22,6 +22,7 @@ from xds_server.errors import BadSettingsError
 from xds_server.http_peer import identity_of
 from xds_server.identity import PeerIdentity
 from xds_server.metrics import XdsMetrics
+from xds_server.refusal_log import RefusalLog
 from xds_server.settings import XdsSettings
 from xds_server.tls import CertificateFiles
 
@@ -139,6 +140,7 @@ class MtlsPort:
 def only_allowed(allowed_clients: str) -> Middleware:
     """Return the rule for kube-scheduler: one of these URIs and DNS names, commas between."""
     allowed = frozenset(name.strip() for name in allowed_clients.split(",") if name.strip())
+    refusals = RefusalLog(log)
 
     @web.middleware
     async def rule(
@@ -147,7 +149,7 @@ def only_allowed(allowed_clients: str) -> Middleware:
         why = refusal(identity_of(request), allowed) if request.path.startswith(SCHEDULER) else ""
         if not why:
             return await handler(request)
-        log.warning("refused %s: %s", request.remote, why)
+        refusals.say(request.remote, why)
         return web.json_response({"error": why}, status=403)
 
     return rule
