@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -20,6 +21,7 @@ from askew.errors import CommandError
 from askew.settings import HttpSettings, ServeSettings
 from askew.settings_check import check
 from tests.fakes.authority import Authority, Issued
+from xds_server.rest import MOST_SESSIONS
 from xds_server.settings import XdsSettings
 
 MESH = """
@@ -140,6 +142,27 @@ async def test_who_shows_no_certificate_of_ours_is_not_heard(port: Port, tmp_pat
     for shown in (None, foreign):
         with pytest.raises(aiohttp.ClientError):
             await port.ask(shown, "/scheduler/prioritize", QUESTION)
+
+
+async def test_a_proxy_has_no_end_of_subscriptions(port: Port) -> None:
+    """One that asks for other names each time holds a few, not as many as it polls in a minute."""
+    async with port.session(WEB) as http:
+        for number in range(MOST_SESSIONS + 8):
+            body = CLUSTERS | {"resource_names": [f"outbound|{number}||web"]}
+            await port.post(http, "/v3/discovery:endpoints", body)
+            assert (await port.post(http, "/v3/discovery:clusters", CLUSTERS))[0] == 200
+    (client,) = port.plane.store.clients.values()
+    assert len(client.streams) == MOST_SESSIONS
+
+
+async def test_a_charset_that_nobody_knows_is_no_failure(port: Port) -> None:
+    """JSON is UTF-8; what a client says of it must not fail in us, with a traceback for each request."""
+    assert port.plane.mtls is not None
+    async with port.session(WEB) as http:
+        url = f"https://127.0.0.1:{port.plane.mtls.port}/v3/discovery:clusters"
+        headers = {"Content-Type": "application/json; charset=none-such"}
+        async with http.post(url, data=json.dumps(CLUSTERS).encode(), headers=headers) as response:
+            assert response.status == 200
 
 
 async def test_no_other_page_is_there(port: Port) -> None:
