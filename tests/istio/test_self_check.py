@@ -100,7 +100,7 @@ def test_the_message_fits() -> None:
 
 
 async def test_a_filter_from_before_us_has_the_time_of_a_lost_stream(clock: FakeClock) -> None:
-    """After an outage sidecars come back within half a minute: until then nothing flaps. One of ours has no such time."""
+    """After an outage sidecars come back within half a minute: until then nothing flaps. Ours have less."""
     check = SelfCheck()
     inherited = frozenset((SHOP,))
     check.look(BOTH, BOTH, NOBODY, now_s=clock(), inherited=inherited)
