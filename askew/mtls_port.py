@@ -32,6 +32,7 @@ IDLE_S = 60.0
 """A connection that asks nothing for this long is closed."""
 
 TURNS_TO_TAKE_OVER = 3
+AGAIN_S = 1.0
 
 
 def mtls_settings(settings: ServeSettings) -> XdsSettings | None:
@@ -105,6 +106,10 @@ class MtlsPort:
                 await self._listen_anew()
             except BadSettingsError as error:
                 log.error("certificate refused, the one in force stays: %s", error)
+            except OSError as error:  # no file descriptor is left: the port goes on with the old one until there is
+                log.error("the renewed certificate waits: %s", error.strerror)
+                self._renewed.set()
+                await asyncio.sleep(AGAIN_S)
 
     async def stop(self) -> None:
         """Close the port and its connections."""
@@ -124,9 +129,14 @@ class MtlsPort:
         assert self._runner is not None
         assert self._socket is not None
         context, before, accepting = self.certificates.ssl_context(), self._site, self._accepting
-        self._accepting = self._socket.dup()
-        self._site = web.SockSite(self._runner, self._accepting, ssl_context=context)
-        await self._site.start()
+        now = self._socket.dup()
+        site = web.SockSite(self._runner, now, ssl_context=context)
+        try:
+            await site.start()
+        except OSError:
+            now.close()
+            raise
+        self._accepting, self._site = now, site
         if before is None or accepting is None:
             return
         # asyncio loses a connection that it has accepted, but not taken over yet, when its server is closed: first let

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from askew import mtls_port
 from askew.__main__ import _parse
 from askew.cli.serve import _settings
 from askew.control_plane import ControlPlane
@@ -191,6 +194,28 @@ async def test_a_renewed_certificate_is_what_new_connections_get(port: Port) -> 
         after = await port.post(open_before, "/scheduler/prioritize", QUESTION)
 
     assert before == after == (200, [{"Host": "n1", "Score": 0}])
+
+
+async def test_a_renewal_without_a_descriptor_waits_for_one(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files at that moment must not end the control plane, nor leave the old certificate for ever."""
+    failing, start = [OSError(errno.EMFILE, "Too many open files")], web.SockSite.start
+
+    async def start_at_last(site: web.SockSite) -> None:
+        if failing:
+            raise failing.pop()
+        await start(site)
+
+    monkeypatch.setattr(web.SockSite, "start", start_at_last)
+    monkeypatch.setattr(mtls_port, "AGAIN_S", 0.0)
+    port.authority.issue("second", "DNS:askew.example").install(port.files.certificate, port.files.key)
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(aiohttp.ClientConnectorCertificateError):
+                await port.ask(SCHEDULER, "/scheduler/prioritize", QUESTION)
+                continue
+            break
+
+    assert failing == []
 
 
 async def test_an_authority_that_was_taken_out_is_forgotten(port: Port, tmp_path: Path) -> None:
