@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from askew.agent_channels import AgentChannels, why
 from askew.errors import CommandError
 from enforcer.api_messages import message_of_told_list
-from enforcer.containers_file import ListedContainer
+from enforcer.containers_file import LONGEST_TARGET_MS, ListedContainer
 from enforcer.proto import node_agent_pb2 as pb
 from enforcer.told_containers import NEWEST, ToldList
 from istio.errors import NotLeaderError
@@ -201,12 +201,15 @@ class AgentLine:
 
 
 def _listed(container: NodeContainer) -> ListedContainer:
-    """Return a container as the agent lists it."""
+    """Return a container as the agent lists it.
+
+    A target past the agent's longest is cut to it: the agent would refuse the whole list, with all others' containers.
+    """
     return ListedContainer(
         name=container.name,
         cgroup=container.runtime_id,
         container_class="best-effort" if container.best_effort else "latency-critical",
-        target_ms=container.slo.limit_ms if container.slo else 0.0,
+        target_ms=min(container.slo.limit_ms, LONGEST_TARGET_MS) if container.slo else 0.0,
         percentile=container.slo.percentile if container.slo else 99.0,
         latency=container.latency_url,
     )
