@@ -31,6 +31,8 @@ from mesh.topology import ContainerName, NodeName
 
 log = logging.getLogger(__name__)
 SERVICE = "/askew.enforcer.v1.NodeAgent/"
+PAUSE_S = 0.1
+"""Least time between two statuses of one agent: one that cannot stop must not keep us from all else."""
 SHORTEST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 10.0
 Told = tuple[NodeContainer, ...]
 AsLeader = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -128,7 +130,7 @@ class AgentLine:
             call.cancel()
 
     async def _watch(self, call: Any) -> None:
-        reading = asyncio.create_task(call.read(), name=f"watch-agent-{self.node}")
+        reading = asyncio.create_task(_next(call), name=f"watch-agent-{self.node}")
         try:
             while True:
                 changed = asyncio.create_task(self._changed.wait(), name=f"list-of-{self.node}")
@@ -138,7 +140,7 @@ class AgentLine:
                     changed.cancel()
                 if reading.done():
                     self._take(reading.result())
-                    reading = asyncio.create_task(call.read(), name=f"watch-agent-{self.node}")
+                    reading = asyncio.create_task(_next(call), name=f"watch-agent-{self.node}")
                 await self._tell()
         finally:
             reading.cancel()
@@ -198,6 +200,11 @@ class AgentLine:
         if connected and self.error:
             self.error = ""
             log.info("the agent of %s at %s answers again", self.node, self.address)
+
+
+async def _next(call: Any) -> Any:
+    await asyncio.sleep(PAUSE_S)  # meanwhile HTTP/2's window holds back what comes
+    return await call.read()
 
 
 def _listed(container: NodeContainer) -> ListedContainer:

@@ -12,7 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from askew import agent_line
 from askew.agent_channels import AgentChannels
+from askew.agent_line import AgentLine
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
 from askew.settings import NodeSettings
@@ -217,3 +219,24 @@ async def test_one_services_odd_objective_takes_no_others_list_away(host: Path) 
     odd = NodeContainer(ContainerName("odd-0.default"), "batch", slo=Slo(99.0, 9e11))
     async with running_agent(host) as agent, running(World(of(agent), lists={N1: (odd, *LISTED)})):
         await until(lambda: names(agent) == ["odd-0.default", SHOP])
+
+
+async def test_an_agent_that_never_stops_telling_is_read_at_our_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of statuses a second, from a broken agent or a node that was taken over, leave the loop to others."""
+    monkeypatch.setattr(agent_line, "PAUSE_S", 3600.0)
+    reads: list[None] = []
+
+    class Call:
+        async def read(self) -> bytes:
+            reads.append(None)
+            return b""
+
+    settings = NodeSettings()
+    agents = NodeAgents(settings, AgentChannels(settings), topology=Topology)
+    watching = asyncio.create_task(AgentLine(N1, "n1:1", agents._ways)._watch(Call()))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait((watching,))
+
+    assert reads == []
