@@ -215,7 +215,7 @@ async def test_an_agent_that_claims_a_generation_past_all_fails_alone(host: Path
 
 
 async def test_one_services_odd_objective_takes_no_others_list_away(host: Path) -> None:
-    """``askew.mesh/slo: p99=900000000s`` can be written; the agent takes at most some hours, and else nothing at all."""
+    """``askew.mesh/slo: p99=900000000s`` can be written; the agent takes some hours at most, else nothing at all."""
     odd = NodeContainer(ContainerName("odd-0.default"), "batch", slo=Slo(99.0, 9e11))
     async with running_agent(host) as agent, running(World(of(agent), lists={N1: (odd, *LISTED)})):
         await until(lambda: names(agent) == ["odd-0.default", SHOP])
