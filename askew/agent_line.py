@@ -22,15 +22,17 @@ from google.protobuf.message import DecodeError
 from askew.agent_channels import AgentChannels, why
 from askew.errors import CommandError
 from enforcer.api_messages import message_of_told_list
-from enforcer.containers_file import ListedContainer
+from enforcer.containers_file import LONGEST_TARGET_MS, ListedContainer
 from enforcer.proto import node_agent_pb2 as pb
-from enforcer.told_containers import ToldList
+from enforcer.told_containers import NEWEST, ToldList
 from istio.errors import NotLeaderError
 from mesh.node_containers import MoveWish, NodeContainer
 from mesh.topology import ContainerName, NodeName
 
 log = logging.getLogger(__name__)
 SERVICE = "/askew.enforcer.v1.NodeAgent/"
+PAUSE_S = 0.1
+"""Least time between two statuses of one agent: one that cannot stop must not keep us from all else."""
 SHORTEST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.5, 10.0
 Told = tuple[NodeContainer, ...]
 AsLeader = Callable[[Callable[[], Awaitable[None]]], Awaitable[None]]
@@ -128,7 +130,7 @@ class AgentLine:
             call.cancel()
 
     async def _watch(self, call: Any) -> None:
-        reading = asyncio.create_task(call.read(), name=f"watch-agent-{self.node}")
+        reading = asyncio.create_task(_next(call), name=f"watch-agent-{self.node}")
         try:
             while True:
                 changed = asyncio.create_task(self._changed.wait(), name=f"list-of-{self.node}")
@@ -138,7 +140,7 @@ class AgentLine:
                     changed.cancel()
                 if reading.done():
                     self._take(reading.result())
-                    reading = asyncio.create_task(call.read(), name=f"watch-agent-{self.node}")
+                    reading = asyncio.create_task(_next(call), name=f"watch-agent-{self.node}")
                 await self._tell()
         finally:
             reading.cancel()
@@ -148,8 +150,9 @@ class AgentLine:
         if not isinstance(message, bytes):  # EOF
             raise LineEndedError("the agent ended the watch")
         self.status = pb.StatusResponse.FromString(message)
-        if self.status.containers_generation > self.generation:
-            self.generation, self.told = self.status.containers_generation, None  # another's list is in force
+        newest = self.status.containers_generation
+        if newest > self.generation or self.generation >= NEWEST:
+            self.generation, self.told = newest, None  # another's list is in force
         before, self.wishes = self.wishes, {}
         for one in self.status.migrations:
             name, now_s = ContainerName(one.container), self._ways.now_s()
@@ -164,6 +167,8 @@ class AgentLine:
         wanted = self.wanted
         if wanted is None or wanted == self.told:
             return
+        if self.generation >= NEWEST:  # its file is broken, or it lies: no list could be newer
+            raise LineEndedError(f"containers_generation: found {self.generation}, allowed: less than {NEWEST}")
         self.generation = max(int(self._ways.now_s() * 1000.0), self.generation + 1)
         told = ToldList(self.node, self.generation, tuple(map(_listed, wanted)))
         request = message_of_told_list(told).SerializeToString()
@@ -197,13 +202,21 @@ class AgentLine:
             log.info("the agent of %s at %s answers again", self.node, self.address)
 
 
+async def _next(call: Any) -> Any:
+    await asyncio.sleep(PAUSE_S)  # meanwhile HTTP/2's window holds back what comes
+    return await call.read()
+
+
 def _listed(container: NodeContainer) -> ListedContainer:
-    """Return a container as the agent lists it."""
+    """Return a container as the agent lists it.
+
+    A target past the agent's longest is cut to it: the agent would refuse the whole list, with all others' containers.
+    """
     return ListedContainer(
         name=container.name,
         cgroup=container.runtime_id,
         container_class="best-effort" if container.best_effort else "latency-critical",
-        target_ms=container.slo.limit_ms if container.slo else 0.0,
+        target_ms=min(container.slo.limit_ms, LONGEST_TARGET_MS) if container.slo else 0.0,
         percentile=container.slo.percentile if container.slo else 99.0,
         latency=container.latency_url,
     )

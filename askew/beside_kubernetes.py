@@ -153,10 +153,12 @@ class BesideKubernetes:
             and not is_native(self.settings.istio, service)
             and topology.clients_of[service.name]
         ]
-        asked = plane.store.asked() if wanted else frozenset[ServiceName]()
-        if replicas is not None and wanted:
+        needs = source.self_check.needs(wanted, self._applied)
+        asked = plane.store.asked() if needs else frozenset[ServiceName]()
+        if replicas is not None and needs:
             asked |= replicas.leader_side.asked()
-        return source.self_check.look(wanted, self._applied, asked, now_s=time.monotonic())
+        inherited = self._applied - (self.steering.written if self.steering is not None else frozenset())
+        return source.self_check.look(wanted, self._applied, asked, now_s=time.monotonic(), inherited=inherited)
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""

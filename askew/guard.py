@@ -18,8 +18,12 @@ async def guarded(name: str, part: Coroutine[Any, Any, None]) -> None:
     """Run ``part`` until cancelled; an early return is an error, and an exception is logged with the part's name."""
     try:
         await part
-    except asyncio.CancelledError:
-        raise
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        # What it waited for was cancelled, not itself (a gRPC call whose channel was closed): it would end in silence.
+        raise PartEndedError(f"{name} ended by a cancellation that nobody asked for") from error
     except Exception:
         log.exception("%s failed", name)
         raise

@@ -22,6 +22,7 @@ from xds_server.errors import BadSettingsError
 from xds_server.http_peer import identity_of
 from xds_server.identity import PeerIdentity
 from xds_server.metrics import XdsMetrics
+from xds_server.refusal_log import RefusalLog
 from xds_server.settings import XdsSettings
 from xds_server.tls import CertificateFiles
 
@@ -31,6 +32,7 @@ IDLE_S = 60.0
 """A connection that asks nothing for this long is closed."""
 
 TURNS_TO_TAKE_OVER = 3
+AGAIN_S = 1.0
 
 
 def mtls_settings(settings: ServeSettings) -> XdsSettings | None:
@@ -104,6 +106,10 @@ class MtlsPort:
                 await self._listen_anew()
             except BadSettingsError as error:
                 log.error("certificate refused, the one in force stays: %s", error)
+            except OSError as error:  # no file descriptor is left: the port goes on with the old one until there is
+                log.error("the renewed certificate waits: %s", error.strerror)
+                self._renewed.set()
+                await asyncio.sleep(AGAIN_S)
 
     async def stop(self) -> None:
         """Close the port and its connections."""
@@ -123,9 +129,14 @@ class MtlsPort:
         assert self._runner is not None
         assert self._socket is not None
         context, before, accepting = self.certificates.ssl_context(), self._site, self._accepting
-        self._accepting = self._socket.dup()
-        self._site = web.SockSite(self._runner, self._accepting, ssl_context=context)
-        await self._site.start()
+        now = self._socket.dup()
+        site = web.SockSite(self._runner, now, ssl_context=context)
+        try:
+            await site.start()
+        except OSError:
+            now.close()
+            raise
+        self._accepting, self._site = now, site
         if before is None or accepting is None:
             return
         # asyncio loses a connection that it has accepted, but not taken over yet, when its server is closed: first let
@@ -139,6 +150,7 @@ class MtlsPort:
 def only_allowed(allowed_clients: str) -> Middleware:
     """Return the rule for kube-scheduler: one of these URIs and DNS names, commas between."""
     allowed = frozenset(name.strip() for name in allowed_clients.split(",") if name.strip())
+    refusals = RefusalLog(log)
 
     @web.middleware
     async def rule(
@@ -147,7 +159,7 @@ def only_allowed(allowed_clients: str) -> Middleware:
         why = refusal(identity_of(request), allowed) if request.path.startswith(SCHEDULER) else ""
         if not why:
             return await handler(request)
-        log.warning("refused %s: %s", request.remote, why)
+        refusals.say(request.remote, why)
         return web.json_response({"error": why}, status=403)
 
     return rule

@@ -73,7 +73,11 @@ class NodeObserver:
         nodes = self._topology().nodes
         self._known = {node.name: self._known[node.name] for node in nodes if node.name in self._known}
         at_once = asyncio.Semaphore(AT_ONCE)
-        await asyncio.gather(*(self._ask(node.name, node.agent, at_once) for node in nodes if node.agent))
+        asking = (self._ask(node.name, node.agent, at_once) for node in nodes if node.agent)
+        # A channel that is closed meanwhile (its agent has gone) cancels who asks over it: that one alone.
+        for failure in await asyncio.gather(*asking, return_exceptions=True):
+            if isinstance(failure, Exception):
+                raise failure
         if self._settings.this_machine:
             self._known |= {node.name: here(node.name) for node in nodes if not node.agent}
 

@@ -13,11 +13,13 @@ from mesh.topology import ContainerName
 
 CLASSES: tuple[ContainerClass, ...] = ("latency-critical", "best-effort")
 
+LONGEST_TARGET_MS = 1e7
+
 _name = matching(r"[A-Za-z0-9]([-._/:@A-Za-z0-9]{0,1023})?", "letters, digits and -._/:@, at most 1024")
 _group = matching(r"/?[^\x00-\x1f]{1,4095}", "a group's path below the mount, without control characters")
 _url = matching(r"https?://[-._~:/?#\[\]@!$&'()*+,;=%A-Za-z0-9]{1,2000}", "an http or https URL")
 _pid = integer(1, 2**22)
-_target = number(0.0, 1e7, above=True, allowed="milliseconds > 0 and <= 1e7")
+_target = number(0.0, LONGEST_TARGET_MS, above=True, allowed="milliseconds > 0 and <= 1e7")
 _percentile = number(0.0, 100.0, above=True, allowed="a percentile > 0 and <= 100")
 
 

@@ -39,10 +39,13 @@ class Span(NamedTuple):
     since_s: float
     last_s: float
 
-    @property
-    def is_long(self) -> bool:
-        """Whether what was not seen in it does not happen."""
-        return self.last_s - self.since_s >= LEARN_S
+    def tells(self, clock_s: float) -> bool:
+        """Whether what was not seen in it does not happen: it is long, and goes on until now."""
+        return self.last_s - self.since_s >= LEARN_S and not self.is_over(clock_s)
+
+    def is_over(self, clock_s: float) -> bool:
+        """Whether others were watched for so long without it that it would have to be learnt anew."""
+        return clock_s - self.last_s > LEARN_S
 
 
 Spans = Mapping[ServiceName, Span]
@@ -116,14 +119,15 @@ def as_called(topology: Topology, known: KnownCalls) -> Topology:
              and (home := topology.container_by_name.get(rate.client)) is not None)  # fmt: skip
     for call in (*known.calls, *given):
         callers.setdefault(call.server, set()).add(call.client)
+    clock_s = known.clock_s
     workloads = [one.name for one in topology.services if any(container.is_client for container in one.containers)]
     place = {name: i for i, name in enumerate(workloads)}
-    unheard = {name for name in workloads if not _is_known(known.clients, name)}
-    uncounted = {name for name in workloads if not _is_known(known.counted, name)}
+    unheard = {name for name in workloads if not _is_known(known.clients, name, clock_s)}
+    uncounted = {name for name in workloads if not _is_known(known.counted, name, clock_s)}
     calls: list[Call] = []
     for service in topology.services:
         wanted = callers.get(service.name, set()) & place.keys()
-        if _is_planned(service.policy) and not _is_known(known.servers, service.name):
+        if _is_planned(service.policy) and not _is_known(known.servers, service.name, clock_s):
             wanted |= uncounted if any(port.protocol == "tcp" for port in service.ports) else unheard
         calls += [Call(client, service.name) for client in sorted(wanted, key=place.__getitem__)]
     return replace(topology, calls=tuple(calls))
@@ -133,9 +137,9 @@ def _is_planned(policy: Policy) -> bool:
     return policy.routing != "off" and policy.mode != "off"
 
 
-def _is_known(spans: Spans, name: ServiceName) -> bool:
+def _is_known(spans: Spans, name: ServiceName, clock_s: float) -> bool:
     span = spans.get(name)
-    return span is not None and span.is_long
+    return span is not None and span.tells(clock_s)
 
 
 def _stepped(known: KnownCalls, now_s: float, *, is_watched: bool) -> KnownCalls:
@@ -165,7 +169,7 @@ def _stepped(known: KnownCalls, now_s: float, *, is_watched: bool) -> KnownCalls
 def _watched(spans: Spans, now: Iterable[ServiceName], clock_s: float) -> Spans:
     """Return the spans drawn on to the clock for those that are watched now."""
     news = {
-        name: Span(spans[name].since_s if name in spans else clock_s, clock_s)
+        name: Span(spans[name].since_s if name in spans and not spans[name].is_over(clock_s) else clock_s, clock_s)
         for name in now
         if name not in spans or spans[name].last_s != clock_s
     }

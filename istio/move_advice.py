@@ -10,6 +10,7 @@ from istio.errors import IstioError
 from istio.events import Leadership
 from istio.objects import Key, Pod
 from istio.service_events import EventStore, pod_event, tell
+from mesh.errors import one_line
 from mesh.node_containers import MoveWish
 from mesh.topology import ContainerName
 
@@ -17,6 +18,8 @@ log = logging.getLogger(__name__)
 REASON = "AskewMoveAdvised"
 AGAIN_S = 600.0
 """A wish that comes and goes is told this often at most."""
+LONGEST_REASON = 500
+"""In characters: the API server takes no Event whose message has more than 1024 bytes, and would be asked for ever."""
 
 
 class MoveAdvisor:
@@ -33,7 +36,8 @@ class MoveAdvisor:
         for wish in wishes:
             name, _, namespace = wish.container.rpartition(".")
             pod = pods.get((namespace, name))
-            if pod is None or wish.container in self._told_s:
+            # An agent speaks for its own node's pods alone, whatever it says.
+            if pod is None or pod.node != wish.node or wish.container in self._told_s:
                 continue
             if not self._leadership.is_leader:
                 return True
@@ -56,5 +60,5 @@ def message_of(wish: MoveWish) -> str:
     'node n1 cannot hold its latency target: it needs 9 of 8 cores. It would do better elsewhere; Askew evicts nothing.'
     """
     how = "cannot hold" if wish.certain else "does not find how to hold"
-    said = f"node {wish.node} {how} its latency target: {wish.reason.rstrip('.')}"
+    said = f"node {wish.node} {how} its latency target: {one_line(wish.reason).rstrip('.')[:LONGEST_REASON]}"
     return f"{said}. It would do better elsewhere; Askew evicts nothing."

@@ -82,27 +82,39 @@ def _by_key(objects: Iterable[KubeObject]) -> dict[Key, dict[str, KubeObject]]:
 
 
 def _names(rule: KubeObject | None) -> set[str]:
-    return set() if rule is None else {str(one["name"]) for one in rule["spec"].get("subsets", ())}
+    return set() if rule is None else {str(one.get("name")) for one in _items(rule.get("spec"), "subsets")}
 
 
 def _used(routes: KubeObject | None) -> set[str]:
     """Return the subsets that routes lead to."""
-    ways = [] if routes is None else [way for route in _routes(routes["spec"]) for way in route["route"]]
-    return {str(way["destination"]["subset"]) for way in ways if way["destination"].get("subset")}
+    spec = None if routes is None else routes.get("spec")
+    ways = [way for kind in ("http", "tcp") for route in _items(spec, kind) for way in _items(route, "route")]
+    return {subset for way in ways if (subset := _subset(way))}
 
 
-def _routes(spec: Mapping[str, Any]) -> list[Any]:
-    return [*spec.get("http", ()), *spec.get("tcp", ())]
+def _subset(way: Mapping[str, Any]) -> str:
+    destination = way.get("destination")
+    return str(destination.get("subset") or "") if isinstance(destination, Mapping) else ""
+
+
+def _items(parent: Any, key: str) -> list[Mapping[str, Any]]:
+    """Return the mappings of a list in what a server said.
+
+    Anybody may write objects with our label into a namespace of his own, with redirects or no spec at all. They are not
+    wanted, so they go; but first they are read here.
+    """
+    found = parent.get(key) if isinstance(parent, Mapping) else None
+    return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list | tuple) else []
 
 
 def _leading_to(routes: KubeObject, left: set[str]) -> KubeObject | None:
     """Return routes as they are, without the ways to subsets that are to go; weights are relative."""
-    spec = dict(routes["spec"])
+    spec = dict(routes.get("spec") or {})
     for kind in ("http", "tcp"):
         ways = [
-            (one, [way for way in one["route"] if way["destination"].get("subset", "") in left | {""}])
-            for one in spec.pop(kind, ())
+            (one, [way for way in _items(one, "route") if _subset(way) in left | {""}]) for one in _items(spec, kind)
         ]
+        spec.pop(kind, None)
         if any(some for _, some in ways):
             spec[kind] = [{**one, "route": some} for one, some in ways if some]
     return _bare(routes, spec)
@@ -114,7 +126,8 @@ def _with_subsets_of(rule: KubeObject | None, old: KubeObject | None, kept: set[
         return rule
     base = old if rule is None else rule
     own = {} if rule is None else {one["name"]: one for one in rule["spec"]["subsets"]}
-    stay = [own.pop(one["name"], one) for one in old["spec"]["subsets"] if one["name"] in kept | own.keys()]
+    before = [(str(one.get("name")), one) for one in _items(old["spec"], "subsets")]
+    stay = [own.pop(name, one) for name, one in before if name in kept | own.keys()]
     return _bare(base, {**base["spec"], "subsets": [*stay, *own.values()]})
 
 

@@ -14,6 +14,9 @@ from mesh.topology import ServiceName
 LIMIT_S = 20.0
 """istiod pushes within 10 s; a sidecar that warms its cluster gives up after 30 s unless settings say otherwise."""
 
+RECONNECT_S = 40.0
+"""A sidecar that has lost us tries again after up to 30 s, at random (Envoy's GrpcStream), and goes on meanwhile."""
+
 RETRY_S = 600.0
 """A filter costs a push to every proxy, so it is not tried often."""
 
@@ -48,6 +51,10 @@ class SelfCheck:
         self.waiting: frozenset[ServiceName] = frozenset()
         self.unheard: frozenset[ServiceName] = frozenset()
 
+    def needs(self, wanted: Iterable[ServiceName], applied: frozenset[ServiceName]) -> bool:
+        """Whether it matters to the next look who asks; not where sidecars have come for all, which is enough."""
+        return not self._heard.issuperset(wanted) or not applied.issuperset(wanted)
+
     def look(
         self,
         wanted: Iterable[ServiceName],
@@ -55,6 +62,7 @@ class SelfCheck:
         asked: frozenset[ServiceName],
         *,
         now_s: float,
+        inherited: frozenset[ServiceName] = frozenset(),
     ) -> bool:
         """Take in how it is now; return whether for another Service nobody or somebody came. O(Services).
 
@@ -67,13 +75,20 @@ class SelfCheck:
         asked:
             The Services of which a sidecar has a subscription now. To have had one is enough: later silence is another
             matter, of which the watchdog and the metrics tell.
+        inherited:
+            The Services whose filter was there before us: sidecars have it, and after an outage come back in their own
+            time. To take such a one back would be a push to every proxy, and ten minutes without shares, for nothing.
         """
         wanted = frozenset(wanted)
         steered = wanted & applied
         self._since_s = {name: self._since_s.get(name, now_s) for name in steered}
         self._heard = (self._heard & steered) | (asked & wanted)
         silent = steered - self._heard
-        late = {name for name in silent if now_s - self._since_s[name] >= self._limit_s}
+        late = {
+            name
+            for name in silent
+            if now_s - self._since_s[name] >= self._limit_s + (RECONNECT_S if name in inherited else 0.0)
+        }
         self._retry_at_s = {
             name: at_s
             for name, at_s in self._retry_at_s.items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -67,6 +67,8 @@ class Steering:
         self._changed.set()
         self._pace = NativePace(now_s)
         self._native: dict[Ref, tuple[float, KubeObject]] = {}
+        self._refused: Mapping[Ref, str] = {}
+        self.written: frozenset[ServiceName] = frozenset()  # whose filters we wrote ourselves, not a leader before us
 
     def note_change(self) -> None:
         """Look at what is desired soon."""
@@ -98,8 +100,10 @@ class Steering:
         desired = self._desired()
         wanted = [self._steady(one) for one in desired.objects]
         outcome = await reconcile(self._store, self._to, wanted, pace=self._pace.paced)
-        for ref, why in outcome.refused.items():
+        self.written |= frozenset(steered_services(outcome.applied))
+        for ref, why in sorted(outcome.refused.items() - self._refused.items(), key=str):
             log.error("%s stays as it is (another's, or not ours to write): %s", ref, why)
+        self._refused = outcome.refused
         await self._tell(desired, outcome)
         return outcome
 

@@ -107,7 +107,10 @@ class TokenReviews:
         task = self._asking.get(key)
         if task is None:
             if len(self._asking) >= MOST_WAITING:
-                raise SourceUnavailableError(f"tokens: more than {MOST_WAITING} wait for the API server")
+                crowded = SourceUnavailableError(f"tokens: more than {MOST_WAITING} wait for the API server")
+                if known is None:
+                    raise crowded
+                return self._as_before(key, crowded)  # a crowd of unknown tokens must not put the known ones out
             task = self._asking[key] = asyncio.create_task(self._ask(key, token), name="token-review")
             task.add_done_callback(lambda done: self._asked(key, done))
         # Shielded: a client that goes away must not take the answer from those who wait for the same one.

@@ -9,6 +9,7 @@ from typing import Protocol
 from xds_server.errors import RefusePeerError
 from xds_server.identity import peer_identity, refusal
 from xds_server.metrics import XdsMetrics
+from xds_server.refusal_log import RefusalLog
 from xds_server.settings import XdsSettings
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Admission:
     ) -> None:
         self._required, self._trust_domain = settings.is_mtls, settings.trust_domain
         self._refusals, self._account_of = metrics.identity_refusals, account_of
+        self._log = RefusalLog(log)
 
     def check(self, proxy_id: str, connection: Connection) -> None:
         """Raise RefusePeerError where the certificate is not this proxy's; said in the log and counted."""
@@ -44,5 +46,5 @@ class Admission:
         why = refusal(peer, proxy_id, trust_domain=self._trust_domain, service_account=self._account_of(proxy_id))
         if why:
             self._refusals.inc()
-            log.warning("refused %s: %s", connection.peer(), why)
+            self._log.say(connection.peer(), why)
             raise RefusePeerError(why)

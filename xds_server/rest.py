@@ -29,7 +29,12 @@ from xds_server.subscription import Response
 
 # A proxy that polled each n seconds and is silent for 3 n has dropped the subscription, or is gone.
 MISSED_POLLS, SHORTEST_SILENCE_S, FIRST_SILENCE_S = 3.0, 2.0, 60.0
+LOOK_FOR_SILENCE_S = 1.0
+MOST_SESSIONS = 32
+"""Of one proxy: it has four, or a few more where it asks for names apart. Another drops the one polled longest ago."""
 LARGEST_BODY = 4 * 1024 * 1024
+Key = tuple[str, str, tuple[str, ...]]
+"""A session's ``node.id``, type and names."""
 
 
 @dataclass(slots=True)
@@ -57,7 +62,9 @@ class RestDiscovery:
 
     def __init__(self, store: Store, settings: XdsSettings, metrics: XdsMetrics) -> None:
         self._store, self._settings, self._metrics = store, settings, metrics
-        self._sessions: dict[tuple[str, str, tuple[str, ...]], _Session] = {}
+        self._sessions: dict[Key, _Session] = {}
+        self._of_proxy: dict[str, dict[Key, None]] = {}  # the one polled longest ago first
+        self._looked_at_s = float("-inf")
 
     def routes(self, admission: Admission | None = None) -> list[web.RouteDef]:
         """Return the four routes; the root mounts them. With ``admission`` a certificate decides who may be whom."""
@@ -70,7 +77,7 @@ class RestDiscovery:
 
     async def _answer(self, type_url: str, admission: Admission | None, request: web.Request) -> web.Response:
         try:
-            message = _read(await request.text(), type_url)
+            message = _read((await request.read()).decode(), type_url)  # JSON is UTF-8, whatever charset is claimed
             if admission is not None:
                 admission.check(message.node.id, HttpPeer(request))
             session = self._session(message, type_url)
@@ -91,9 +98,12 @@ class RestDiscovery:
         session = self._sessions.get(key)
         if session is not None and session.is_another(message.version_info, type_url):
             # A new subscription of the same names: what the old one had, this one does not have.
-            self._store.leave(self._sessions.pop(key).stream)
+            self._drop(key)
             session = None
         if session is None:
+            mine = self._of_proxy.get(message.node.id, {})
+            if len(mine) >= MOST_SESSIONS:
+                self._drop(next(iter(mine)))
             stream = Stream("rest", only_type=type_url, peer="rest")
             proxy = stream.introduce(message)
             assert proxy is not None
@@ -102,11 +112,24 @@ class RestDiscovery:
         else:
             session.interval_s = now_s - session.polled_at_s
         session.polled_at_s = now_s
+        mine = self._of_proxy.setdefault(message.node.id, {})
+        mine.pop(key, None)
+        mine[key] = None
         return session
 
     def _forget_the_silent(self, now_s: float) -> None:
+        if 0.0 <= now_s - self._looked_at_s < LOOK_FOR_SILENCE_S:
+            return
+        self._looked_at_s = now_s
         for key in [key for key, one in self._sessions.items() if one.is_silent(now_s)]:
-            self._store.leave(self._sessions.pop(key).stream)
+            self._drop(key)
+
+    def _drop(self, key: Key) -> None:
+        self._store.leave(self._sessions.pop(key).stream)
+        mine = self._of_proxy[key[0]]
+        del mine[key]
+        if not mine:
+            del self._of_proxy[key[0]]
 
     def _receive(self, session: _Session, message: discovery_pb2.DiscoveryRequest, type_url: str) -> None:
         """Turn the poll into what a stream's request would have said."""

@@ -24,6 +24,8 @@ from xds_server.tokens import CheckToken, TokenGate
 
 LAST_WORD_S = 0.1  # for what a drain has to say on streams that do not end by themselves: health's NOT_SERVING
 
+IDLE_S = 30.0  # without a stream, on the port for tokens
+
 
 class XdsServer:
     """A grpc.aio server for one store. ``start``, then ``run`` until cancelled; ``port`` is known after ``start``.
@@ -94,7 +96,8 @@ class XdsServer:
             return None
         assert self._gate is not None
         assert self.certificates is not None
-        server = grpc.aio.server(options=_options(settings))
+        # Anybody may connect here: who then opens no stream is sent away, or such would use up all descriptors.
+        server = grpc.aio.server(options=[*_options(settings), ("grpc.max_connection_idle_ms", int(IDLE_S * 1000))])
         server.add_generic_rpc_handlers(self._service.handlers(self._gate.open))
         address = f"{_bracketed(settings.host)}:{settings.token_port}"
         try:

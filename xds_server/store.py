@@ -140,7 +140,7 @@ class Store:
     def asked(self) -> frozenset[ServiceName]:
         """Return the services of istiod's clusters whose endpoints are subscribed to now. O(subscriptions)."""
         every = (one[EDS].names for client in self.clients.values() for one in client.subscriptions if EDS in one)
-        found = (istio_cluster(name) for names in every for name in names)
+        found = map(istio_cluster, set[str]().union(*every))  # sidecars ask for the same: each name is read once
         return frozenset(one.service for one in found if one is not None)
 
     def apply(self, source: Source, *, only: Iterable[str] | None = None, changed: Iterable[str] = ()) -> Change:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from xds_server.errors import CannotCheckTokenError, RefusePeerError, RefuseTokenError
 from xds_server.identity import claimed_workload
 from xds_server.metrics import XdsMetrics
+from xds_server.refusal_log import RefusalLog
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class TokenGate:
     ) -> None:
         self._check, self._account_of = check, account_of
         self._foreign, self._refusals = metrics.identity_refusals, metrics.token_refusals
+        self._log = RefusalLog(log)
 
     async def open(self, stream: Opened) -> Callable[[str], None]:
         """Return what binds the stream's token to the ``node.id`` that it claims (raises RefusePeerError).
@@ -73,7 +75,7 @@ class TokenGate:
             owner = await self._check(self._bearer_of(stream))
         except RefuseTokenError as error:
             self._refusals.labels("refused").inc()
-            log.warning("refused %s: %s", peer, error)
+            self._log.say(peer, error)
             raise
         except CannotCheckTokenError:
             self._refusals.labels("unchecked").inc()
@@ -93,7 +95,7 @@ class TokenGate:
         why = refusal(owner, proxy_id, service_account=self._account_of(proxy_id))
         if why:
             self._foreign.inc()
-            log.warning("refused %s: %s", peer, why)
+            self._log.say(peer, why)
             raise RefusePeerError(why)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -12,7 +14,9 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
+from askew import mtls_port
 from askew.__main__ import _parse
 from askew.cli.serve import _settings
 from askew.control_plane import ControlPlane
@@ -20,6 +24,7 @@ from askew.errors import CommandError
 from askew.settings import HttpSettings, ServeSettings
 from askew.settings_check import check
 from tests.fakes.authority import Authority, Issued
+from xds_server.rest import MOST_SESSIONS
 from xds_server.settings import XdsSettings
 
 MESH = """
@@ -142,6 +147,27 @@ async def test_who_shows_no_certificate_of_ours_is_not_heard(port: Port, tmp_pat
             await port.ask(shown, "/scheduler/prioritize", QUESTION)
 
 
+async def test_a_proxy_has_no_end_of_subscriptions(port: Port) -> None:
+    """One that asks for other names each time holds a few, not as many as it polls in a minute."""
+    async with port.session(WEB) as http:
+        for number in range(MOST_SESSIONS + 8):
+            body = CLUSTERS | {"resource_names": [f"outbound|{number}||web"]}
+            await port.post(http, "/v3/discovery:endpoints", body)
+            assert (await port.post(http, "/v3/discovery:clusters", CLUSTERS))[0] == 200
+    (client,) = port.plane.store.clients.values()
+    assert len(client.streams) == MOST_SESSIONS
+
+
+async def test_a_charset_that_nobody_knows_is_no_failure(port: Port) -> None:
+    """JSON is UTF-8; what a client says of it must not fail in us, with a traceback for each request."""
+    assert port.plane.mtls is not None
+    async with port.session(WEB) as http:
+        url = f"https://127.0.0.1:{port.plane.mtls.port}/v3/discovery:clusters"
+        headers = {"Content-Type": "application/json; charset=none-such"}
+        async with http.post(url, data=json.dumps(CLUSTERS).encode(), headers=headers) as response:
+            assert response.status == 200
+
+
 async def test_no_other_page_is_there(port: Port) -> None:
     """Pages stay on the other port, whoever asks."""
     async with port.session(SCHEDULER) as http:
@@ -168,6 +194,28 @@ async def test_a_renewed_certificate_is_what_new_connections_get(port: Port) -> 
         after = await port.post(open_before, "/scheduler/prioritize", QUESTION)
 
     assert before == after == (200, [{"Host": "n1", "Score": 0}])
+
+
+async def test_a_renewal_without_a_descriptor_waits_for_one(port: Port, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too many open files at that moment must not end the control plane, nor leave the old certificate for ever."""
+    failing, start = [OSError(errno.EMFILE, "Too many open files")], web.SockSite.start
+
+    async def start_at_last(site: web.SockSite) -> None:
+        if failing:
+            raise failing.pop()
+        await start(site)
+
+    monkeypatch.setattr(web.SockSite, "start", start_at_last)
+    monkeypatch.setattr(mtls_port, "AGAIN_S", 0.0)
+    port.authority.issue("second", "DNS:askew.example").install(port.files.certificate, port.files.key)
+    async with asyncio.timeout(10):
+        while True:
+            with suppress(aiohttp.ClientConnectorCertificateError):
+                await port.ask(SCHEDULER, "/scheduler/prioritize", QUESTION)
+                continue
+            break
+
+    assert failing == []
 
 
 async def test_an_authority_that_was_taken_out_is_forgotten(port: Port, tmp_path: Path) -> None:

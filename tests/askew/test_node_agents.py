@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from askew import agent_line
 from askew.agent_channels import AgentChannels
+from askew.agent_line import AgentLine
 from askew.node_agents import NodeAgents
 from askew.node_agents_page import NodeAgentsMetrics
 from askew.settings import NodeSettings
@@ -196,3 +199,44 @@ async def test_wishes_are_shown_with_their_age_until_they_end(host: Path) -> Non
     assert page[0]["reason"] == "it needs 10 of 8 cores"
     assert shown["askew_move_wishes"][0].value == 1.0
     assert [sample.value for sample in shown["askew_node_agents"]] == [1.0, 0.0]
+
+
+async def test_an_agent_that_claims_a_generation_past_all_fails_alone(host: Path) -> None:
+    """No newer list can be told it: that is its line's error, said on the page, and no end of the control plane's."""
+    for claimed in (2**64 - 1, 2**63 - 1):
+        async with running_agent(host) as agent:
+            agent.agent._known = SimpleNamespace(generation=claimed)  # type: ignore[assignment]
+            world = World(of(agent))
+            async with running(world) as agents:
+                await until(lambda world=world: world.errors > 1)  # type: ignore[misc]
+                assert "containers_generation" in agents.page()["nodes"][0]["error"]
+                agent.agent._known = agent.known
+                await until(lambda agent=agent: names(agent) == [SHOP])  # type: ignore[misc]
+
+
+async def test_one_services_odd_objective_takes_no_others_list_away(host: Path) -> None:
+    """``askew.mesh/slo: p99=900000000s`` can be written; the agent takes some hours at most, else nothing at all."""
+    odd = NodeContainer(ContainerName("odd-0.default"), "batch", slo=Slo(99.0, 9e11))
+    async with running_agent(host) as agent, running(World(of(agent), lists={N1: (odd, *LISTED)})):
+        await until(lambda: names(agent) == ["odd-0.default", SHOP])
+
+
+async def test_an_agent_that_never_stops_telling_is_read_at_our_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of statuses a second, from a broken agent or a node that was taken over, leave the loop to others."""
+    monkeypatch.setattr(agent_line, "PAUSE_S", 3600.0)
+    reads: list[None] = []
+
+    class Call:
+        async def read(self) -> bytes:
+            reads.append(None)
+            return b""
+
+    settings = NodeSettings()
+    agents = NodeAgents(settings, AgentChannels(settings), topology=Topology)
+    watching = asyncio.create_task(AgentLine(N1, "n1:1", agents._ways)._watch(Call()))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait((watching,))
+
+    assert reads == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,3 +83,29 @@ def test_what_a_busy_node_teaches_stands_in_its_own_cells() -> None:
     assert {place[:3] for place in memory.tables[SHOP].cells} == {(2, 0, 0), (0, 0, 0)}
     assert picture.node_interference[busy].cpu == 0.5
     assert (picture.node_interference[busy].window_s, picture.node_interference[busy].time_s) == (5.0, telemetry.time_s)
+
+
+async def test_an_agent_that_goes_while_it_is_asked_ends_no_look(tmp_path: Path) -> None:
+    """Its channel is closed by whoever keeps them, which cancels the call; the other nodes are known all the same."""
+    with socket.socket(socket.AF_UNIX) as silent:  # takes connections, and never a call
+        silent.bind(f"{tmp_path}/silent")
+        silent.listen()
+        await _look_while_it_goes(tmp_path)
+
+
+async def _look_while_it_goes(tmp_path: Path) -> None:
+    async with running_agent(recorded_host(tmp_path)) as agent:
+        addresses = f"unix:{agent.socket}", f"unix:{tmp_path}/silent"
+        topology = Topology(nodes=(Node(N1, agent=addresses[0]), Node(N2, agent=addresses[1])))
+        settings = NodeSettings(deadline_s=60.0)
+        channels = AgentChannels(settings)
+        observer = NodeObserver(settings, channels=channels, topology=lambda: topology)
+        looking = asyncio.create_task(observer.look())
+        async with asyncio.timeout(10.0):
+            while not observer.samples():  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(0.01)
+        await channels.keep(addresses[:1])
+        async with asyncio.timeout(10.0):
+            await looking
+        assert [one.node for one in observer.samples()] == [N1]
+        await channels.close()

@@ -115,6 +115,19 @@ def test_a_short_silence_says_nothing(watcher: Watcher) -> None:
     assert watcher.planned() == {"web", "cart", "other"}
 
 
+def test_who_is_heard_no_more_counts_as_a_client_again(watcher: Watcher) -> None:
+    """Its sidecars report nothing (a new image, a lost way) while others do: it may call, and nobody would see it."""
+    all_three = {"web", "cart", "other"}
+    watcher.minutes(LONG, heard=all_three, calling={"web"})
+    assert watcher.planned() == {"web"}
+    watcher.minutes(LONG, heard={"web", "cart"}, calling={"web"})
+    assert watcher.planned() == {"web", "other"}
+    watcher.minutes(2, heard=all_three, calling={"web"})
+    assert watcher.planned() == {"web", "other"}
+    watcher.minutes(LONG, heard=all_three, calling={"web"})
+    assert watcher.planned() == {"web"}
+
+
 def test_a_first_call_is_learnt_at_once(watcher: Watcher) -> None:
     """One request, one tick; for all containers of the workload, those that come later too."""
     watcher.minutes(LONG, heard={"web", "cart", "other"})

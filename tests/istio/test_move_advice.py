@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
 
 from istio.client import KubernetesClient, connect
 from istio.kinds import PODS
-from istio.move_advice import AGAIN_S, MoveAdvisor
+from istio.move_advice import AGAIN_S, MoveAdvisor, message_of
 from istio.objects import Pod
 from istio.pruning import prune
 from istio.settings import KubernetesSettings
@@ -91,3 +92,17 @@ async def test_only_the_leader_tells_and_a_failure_is_told_later(api: ApiServer,
     back = await advisor.step([WISH], known)
 
     assert (follower, away, back, len(api.all_of("Event"))) == ((True, 0), True, False, 1)
+
+
+async def test_an_agent_speaks_for_pods_of_its_own_node_alone(api: ApiServer, client: KubernetesClient) -> None:
+    """One node that is taken over must not write Events on all the cluster's pods."""
+    elsewhere = replace(WISH, node=NodeName("n2"))
+    assert await MoveAdvisor(client, Leads()).step([elsewhere], pods(api)) is False
+    assert api.all_of("Event") == []
+
+
+def test_a_long_reason_is_cut() -> None:
+    """The API server takes 1024 bytes, and what it refuses is told again and again."""
+    message = message_of(replace(WISH, reason="é\n" * 5000))
+    assert len(message.encode()) <= 1024
+    assert "\n" not in message

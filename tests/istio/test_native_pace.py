@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -120,3 +121,22 @@ def test_no_route_leads_to_what_is_not_there_or_is_new(wishes: list[set[str]], d
         clock.now_s += REST_S
 
     assert state == wanted
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        {},
+        {"http": [{"redirect": {"uri": "/"}}], "subsets": [{}]},
+        {"http": None, "tcp": {}, "subsets": None},
+        {"http": [{"route": [{}]}, None, {"route": [{"destination": None}]}], "subsets": ["x", {"name": None}]},
+    ],
+)
+def test_what_anybody_wrote_with_our_label_ends_nothing(clock: FakeClock, spec: object) -> None:
+    """A redirect in an object of one's own namespace must not be the end of the control plane, again and again."""
+    odd = [one | {"spec": spec} for one in pair()]
+    bare = [{key: value for key, value in one.items() if key != "spec"} for one in odd]
+    for present in (odd, bare):
+        assert used(walk(present, [], clock)[-1]) == set()
+        assert used(walk(present, pair("n1"), clock)[-1]) == {"n1"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from istio.self_check import LIMIT_S, RETRY_S, UNHEARD, SelfCheck
+from istio.self_check import LIMIT_S, RECONNECT_S, RETRY_S, UNHEARD, SelfCheck
 from istio.standing import LONGEST_MESSAGE
 from mesh.topology import ServiceName
 from tests.fakes.clock import FakeClock
@@ -97,3 +97,27 @@ async def test_a_service_that_is_steered_again_has_its_time_again(clock: FakeClo
 def test_the_message_fits() -> None:
     """Into a condition and an Event, whole."""
     assert len(UNHEARD) < LONGEST_MESSAGE
+
+
+async def test_a_filter_from_before_us_has_the_time_of_a_lost_stream(clock: FakeClock) -> None:
+    """After an outage sidecars come back within half a minute: until then nothing flaps. Ours have less."""
+    check = SelfCheck()
+    inherited = frozenset((SHOP,))
+    check.look(BOTH, BOTH, NOBODY, now_s=clock(), inherited=inherited)
+    await clock.advance(LIMIT_S)
+    check.look(BOTH, BOTH, NOBODY, now_s=clock(), inherited=inherited)
+    early = check.unheard
+    await clock.advance(RECONNECT_S)
+    check.look(BOTH, BOTH, NOBODY, now_s=clock(), inherited=inherited)
+
+    assert (early, check.unheard) == ({TILL}, BOTH)
+
+
+async def test_who_asks_matters_until_all_have_come(clock: FakeClock) -> None:
+    """To count every sidecar's subscriptions again and again costs; once is enough, while the filters are there."""
+    check = SelfCheck()
+    check.look(BOTH, BOTH, frozenset((SHOP,)), now_s=clock())
+    before = check.needs(BOTH, BOTH)
+    check.look(BOTH, BOTH, BOTH, now_s=clock())
+
+    assert (before, check.needs(BOTH, BOTH), check.needs(BOTH, NOBODY)) == (True, False, True)

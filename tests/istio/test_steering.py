@@ -30,7 +30,7 @@ class World:
     """A stand-in of the API, and a steering whose wish a test may change."""
 
     def __init__(self, api: ApiServer, client: KubernetesClient, clock: FakeClock) -> None:
-        self.api, self.clock = api, clock
+        self.api, self.client, self.clock = api, client, clock
         self.desired = Desired()
         self.done: list[set[str]] = []
         self.silenced = False
@@ -74,6 +74,31 @@ async def test_what_is_another_s_is_not_told_as_ours(world: World) -> None:
     await world.steering.step()
 
     assert world.done == [set()]
+
+
+async def test_a_refusal_is_said_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """Each change in the cluster is a look; what stays refused is no news."""
+    filters = render(TO, [SteeredService(ServiceName("shop.default"))])
+    theirs = copy.deepcopy(next(one for one in filters if "shop" in one["metadata"]["name"]))
+    theirs["metadata"]["labels"] = {}
+    world.api.put(theirs)
+    world.want("shop")
+    for _ in range(5):
+        await world.steering.step()
+
+    assert len([one for one in caplog.records if "stays as it is" in one.getMessage()]) == 1
+
+
+async def test_what_a_leader_before_us_wrote_is_not_ours(world: World) -> None:
+    """Its filters stand already, so sidecars have them; what we add is written by us."""
+    world.want("shop")
+    await world.steering.step()
+    after = Steering(world.client, TO, lambda: world.desired, now_s=world.clock)
+    await after.step()
+    world.want("shop", "till")
+    await after.step()
+
+    assert (world.steering.written, after.written) == ({"shop.default"}, {"till.default"})
 
 
 async def test_no_word_is_worth_an_objects_application(world: World) -> None:

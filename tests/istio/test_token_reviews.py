@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -231,6 +233,33 @@ async def test_those_who_wait_are_bounded(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(
         isinstance(one, asyncio.CancelledError) for one in await asyncio.gather(*waiting, return_exceptions=True)
     )
+
+
+async def test_a_crowd_of_unknown_tokens_puts_no_known_one_out(
+    monkeypatch: pytest.MonkeyPatch, clock: FakeClock
+) -> None:
+    """Anybody may show tokens that mean nothing: whose acceptance is due meanwhile stays in, as its token allows."""
+    monkeypatch.setattr(token_reviews, "MOST_WAITING", 3)
+    hangs = False
+
+    async def review(_: str) -> dict[str, object]:
+        if hangs:
+            await asyncio.Event().wait()
+        user = {"username": "system:serviceaccount:shop:web"}
+        return {"authenticated": True, "audiences": ["istio-ca"], "user": user}
+
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": clock() + 3600.0}).encode()).decode().rstrip("=")
+    reviews = TokenReviews(review, audience="istio-ca", now_s=clock)
+    await reviews.owner_of(f"a.{payload}.c")
+    hangs = True
+    clock.now_s += ACCEPTED_S
+    waiting = [asyncio.create_task(reviews.owner_of(f"a.b.{number}")) for number in range(3)]
+    await asyncio.sleep(0)
+    owner = await reviews.owner_of(f"a.{payload}.c")
+    await reviews.close()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert owner == TokenOwner("shop", "web")
 
 
 @pytest.mark.parametrize(

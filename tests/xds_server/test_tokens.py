@@ -16,6 +16,7 @@ from tests.fakes.authority import Authority, Issued
 from tests.real.sidecar_mesh import free_port
 from tests.xds_server.proxy_stream import Proxy
 from tests.xds_server.small_world import cds, world
+from xds_server import server
 from xds_server.errors import BadSettingsError, CannotCheckTokenError, CannotListenError, RefuseTokenError
 from xds_server.metrics import XdsMetrics
 from xds_server.server import XdsServer
@@ -205,3 +206,19 @@ def test_a_node_id_of_istios_form_is_the_pods() -> None:
 
     assert refusal(OWNERS["web-0"], proxy_id, service_account="web") == ""
     assert "allowed: service account till" in refusal(OWNERS["web-0"], proxy_id, service_account="till")
+
+
+async def test_who_connects_and_asks_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may connect to this port, without a certificate: that must cost us no descriptor for long."""
+    monkeypatch.setattr(server, "IDLE_S", 0.1)
+    running = TokenPort(tmp_path)
+    await running.server.start()
+    serving = asyncio.create_task(running.server.run())
+    async with running.channel() as channel, asyncio.timeout(10.0):
+        await channel.channel_ready()
+        await channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        state = channel.get_state()
+    serving.cancel()
+    await asyncio.wait((serving,))
+
+    assert state is grpc.ChannelConnectivity.IDLE
