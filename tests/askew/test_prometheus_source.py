@@ -91,7 +91,7 @@ async def test_real_prometheus_gives_samples_and_the_past(tmp_path: Path) -> Non
         prometheus(tmp_path, target, session=session) as base_url,
     ):
         client = Prometheus(session, PrometheusSettings(base_url, deadline_s=5.0))
-        settings = PrometheusSourceSettings(url=base_url, interval_s=1.0, backfill_h=4.0 / 3600.0)
+        settings = PrometheusSourceSettings(url=base_url, interval_s=1.0, backfill_h=4.0 / 3600.0, flow_window_s=0.0)
         asking = source(found, settings, past)
 
         async def enough() -> bool:
@@ -146,7 +146,7 @@ async def test_real_prometheus_without_what_is_needed_gives_nothing(tmp_path: Pa
         prometheus(tmp_path, target, session=session) as base_url,
     ):
         client = Prometheus(session, PrometheusSettings(base_url, deadline_s=5.0))
-        asking = source(found, PrometheusSourceSettings(url=base_url, interval_s=1.0))
+        asking = source(found, PrometheusSourceSettings(url=base_url, interval_s=1.0, flow_window_s=0.0))
 
         async def said() -> bool:
             await asking.read(client, now_s=time.time())
