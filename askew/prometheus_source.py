@@ -62,6 +62,7 @@ class PrometheusSource:
         self._topology, self._learn, self._is_active, self._on_error = topology, learn, is_active, on_error
         self._said = ""
         self._calls: CallSource | None = None
+        self._bytes: ByteSource | None = None
         self._bytes_read_s, self._bytes_note = 0.0, ""
         self.callers: tuple[Callers, ...] = ()
         self.exchanges: tuple[ByteExchange, ...] = ()
@@ -108,8 +109,9 @@ class PrometheusSource:
         if not window_s or 0.0 <= now_s - self._bytes_read_s < window_s / READINGS_A_WINDOW:
             return
         self._bytes_read_s = now_s
+        asking = self._bytes = self._bytes or ByteSource(prometheus, window_s=window_s)
         try:
-            found = await ByteSource(prometheus, window_s=window_s).read(topology, time_s=now_s)
+            found = await asking.read(topology, time_s=now_s)
         except IstioError as error:
             self._on_error()
             self._bytes_note = f"; no bytes between services: {error}"

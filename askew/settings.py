@@ -91,7 +91,7 @@ class PrometheusSourceSettings:
     """With any prefix, without ``/api/v1``; empty: none is asked."""
 
     interval_s: float = 0.0
-    """How often request times and loads are asked for, where sidecars do not tell themselves; 0 for never."""
+    """How often it is asked for what sidecars do not tell themselves; 0 for never."""
 
     backfill_h: float = 0.0
     """Hours of the past that performance tables learn at the start; 0 for none."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -55,6 +55,8 @@ class Moved:
 
 
 Ways = Mapping[Way, Moved]
+Homes = Mapping[tuple[str, str], set[ServiceName]]
+"""Under which services a workload (``name, namespace``) is a client."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class ByteSource:
 
     def __init__(self, prometheus: Prometheus, *, window_s: float) -> None:
         self._prometheus, self._window_s = prometheus, max(1, math.ceil(window_s))
+        self._homes: Homes = {}
 
     async def read(self, topology: Topology, *, time_s: float) -> FoundBytes:
         """Return the rates of the window that ends at ``time_s`` (Unix seconds). Six queries; one more if none answers.
@@ -92,7 +95,10 @@ class ByteSource:
                 rates[metric] = await ask(f"sum by ({_BY}) (rate({metric}{span}))", time_s=time_s)
             times[protocol] = await ask(f"min by ({_BY}) (timestamp({metrics[0]}))", time_s=time_s)
         if any(answer.series for answer in rates.values()):
-            return found_bytes(rates, times, topology, time_s=time_s, window_s=self._window_s)
+            homes = {**self._homes, **workloads_of(topology)}
+            # Of workloads without pods: those that are recreated just now are what a scheduler asks for.
+            self._homes = {way.client: homes[way.client] for way in _ways(rates, {}, Counter()) if way.client in homes}
+            return found_bytes(rates, times, topology, homes=homes, time_s=time_s, window_s=self._window_s)
         every = "|".join((*HTTP, *TCP))
         there = await ask(f'count({{__name__=~"{every}"}})', time_s=time_s)
         reason = f"no two samples in {self._window_s} s" if there.series else f"no series {', '.join((*HTTP, *TCP))}"
@@ -100,31 +106,26 @@ class ByteSource:
 
 
 def found_bytes(
-    rates: Mapping[str, Answer], times: Mapping[str, Answer], topology: Topology, *, time_s: float, window_s: float
+    rates: Mapping[str, Answer],
+    times: Mapping[str, Answer],
+    topology: Topology,
+    *,
+    homes: Homes,
+    time_s: float,
+    window_s: float,
 ) -> FoundBytes:
     """Join rates by metric and times of scrapes by protocol into exchanges of the topology's services. O(series)."""
     left_out: Counter[str] = Counter()
     ways = _of_one_job(_ways(rates, times, left_out), left_out)
-    homes = workloads_of(topology)
-    placed: defaultdict[tuple[ServiceName, str, tuple[str, str]], dict[str, list[tuple[ServiceName, Moved]]]]
-    placed = defaultdict(lambda: defaultdict(list))
-    for way, moved in ways.items():
-        clients, server = homes.get(way.client, set()), _server_of(way, topology, homes)
-        if not clients or server is None:
-            left_out[_why_strange(way, is_caller_known=bool(clients))] += 1
-            continue
-        for client in sorted(clients):  # containers of one workload with two homes: nobody says which of them it was
-            part = Moved(moved.sent / len(clients), moved.received / len(clients), moved.time_s)
-            placed[client, way.protocol, way.client][way.reporter].append((server, part))
+    placed = _placed(ways, topology, homes, left_out)
     totals: defaultdict[tuple[ServiceName, ServiceName], _Total] = defaultdict(lambda: _Total(time_s))
     using: set[str] = set()
-    for (client, _, _), by_reporter in placed.items():
-        chosen = SOURCE if by_reporter.get(SOURCE) else DESTINATION
+    for sides in placed.values():
+        chosen = SOURCE if any(part.reporter == SOURCE for part in sides) else DESTINATION
         using.add(chosen)
-        for reporter, found in by_reporter.items():
-            for server, moved in found:
-                if client != server:
-                    totals[client, server].add(moved, is_chosen=reporter == chosen, gone_s=time_s - window_s)
+        for part in sides:
+            total = totals[part.client, part.server]
+            total.add(part.moved, is_chosen=part.reporter == chosen, gone_s=time_s - window_s)
     every = (*rates.values(), *times.values())
     left_out["series that could not be read"] += sum(answer.unreadable for answer in every)
     return FoundBytes(
@@ -133,6 +134,34 @@ def found_bytes(
         left_out={reason: count for reason, count in left_out.items() if count},
         warnings=tuple(dict.fromkeys(warning for answer in every for warning in answer.warnings)),
     )
+
+
+class _Part(NamedTuple):
+    """Of one way what moved between two services."""
+
+    client: ServiceName
+    server: ServiceName
+    reporter: str
+    moved: Moved
+
+
+def _placed(
+    ways: Ways, topology: Topology, homes: Homes, left_out: Counter[str]
+) -> Mapping[tuple[tuple[str, str], str], list[_Part]]:
+    """Return the parts by client workload and protocol, for each of which one side is chosen."""
+    placed: defaultdict[tuple[tuple[str, str], str], list[_Part]] = defaultdict(list)
+    for way, moved in ways.items():
+        clients = homes.get(way.client, set()) & topology.service_by_name.keys()
+        server = _server_of(way, topology, homes)
+        if not clients or server is None:
+            left_out[_why_strange(way, is_caller_known=bool(clients))] += 1
+            continue
+        even = Moved(moved.sent / len(clients), moved.received / len(clients), moved.time_s)
+        # Containers of one workload with two homes: nobody says which of them it was.
+        parts = [_Part(client, server, way.reporter, even) for client in sorted(clients) if client != server]
+        if parts:
+            placed[way.client, way.protocol] += parts
+    return placed
 
 
 @dataclass(slots=True)
@@ -160,30 +189,30 @@ class _Total:
         return ByteExchange(client, server, self.time_s, window_s, self.sent, self.received, residual)
 
 
-def _ways(rates: Mapping[str, Answer], times: Mapping[str, Answer], left_out: Counter[str]) -> Ways:
+def _ways(rates: Mapping[str, Answer], times: Mapping[str, Answer], left_out: Counter[str]) -> dict[Way, Moved]:
     """Return the ways on which anything moved, told by one of the two sidecars of a call."""
     found: dict[Way, Moved] = {}
-    for protocol, (requests, responses) in METRICS.items():
-        for metric in (requests, responses):
-            for labels, value in _values(rates.get(metric, Answer(())), left_out):
-                way = _way(labels, protocol)
-                if way.reporter not in (SOURCE, DESTINATION):  # a waypoint's count is of bytes that others count too
-                    left_out[f"series of reporter {way.reporter or 'none'}"] += 1
-                elif value > 0.0:
-                    moved = found.setdefault(way, Moved())
-                    moved.sent += value if metric == requests else 0.0
-                    moved.received += value if metric == responses else 0.0
-        for labels, value in _values(times.get(protocol, Answer(())), left_out):
-            one = found.get(_way(labels, protocol))
-            if one is not None:
-                one.time_s = value
-    return found
+    for protocol, metrics in METRICS.items():
+        for column, metric in enumerate(metrics):
+            for way, value in _values(rates.get(metric, Answer(())), protocol, left_out):
+                moved = found.setdefault(way, Moved())
+                moved.sent += value if column == 0 else 0.0
+                moved.received += value if column == 1 else 0.0
+        for way, value in _values(times.get(protocol, Answer(())), protocol, Counter()):
+            one = found.setdefault(way, Moved())
+            one.time_s = value if one.time_s is None else min(one.time_s, value)
+    return {way: moved for way, moved in found.items() if moved.sent + moved.received > 0.0}
 
 
-def _values(answer: Answer, left_out: Counter[str]) -> list[tuple[Mapping[str, str], float]]:
-    good = [one for one in answer.series if one.samples and 0.0 <= one.samples[-1][1] < math.inf]
-    left_out["values that are no rates"] += len(answer.series) - len(good)
-    return [(one.labels, one.samples[-1][1]) for one in good]
+def _values(answer: Answer, protocol: str, left_out: Counter[str]) -> Iterable[tuple[Way, float]]:
+    for one in answer.series:
+        way, value = _way(one.labels, protocol), one.samples[-1][1] if one.samples else math.nan
+        if way.reporter not in (SOURCE, DESTINATION):  # a waypoint counts bytes that others count too
+            left_out[f"series of reporter {way.reporter or 'none'}"] += 1
+        elif not 0.0 <= value < math.inf:
+            left_out["values that are no rates"] += 1
+        else:
+            yield way, value
 
 
 def _way(labels: Mapping[str, str], protocol: str) -> Way:
@@ -214,7 +243,7 @@ def _of_one_job(ways: Ways, left_out: Counter[str]) -> Ways:
     return {way: ways[way] for _, way in best.values()}
 
 
-def _server_of(way: Way, topology: Topology, homes: Mapping[tuple[str, str], set[ServiceName]]) -> ServiceName | None:
+def _server_of(way: Way, topology: Topology, homes: Homes) -> ServiceName | None:
     """Return the Service that was called; where none is named, the one that the server's workload is at home in."""
     if (host := ServiceName(way.host)) in topology.service_by_name:
         return host

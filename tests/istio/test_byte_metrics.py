@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from istio.byte_metrics import HTTP, TCP, ByteSource, FoundBytes, found_bytes
+from istio.call_metrics import workloads_of
 from istio.prometheus import Answer, Prometheus, Series
 from mesh.istio_facts import EndpointFacts, IstioFacts
 from mesh.telemetry import ByteExchange
@@ -78,7 +80,14 @@ def read(*told: Told, tcp: tuple[Told, ...] = (), scraped_s: float | None = NOW_
         return Answer(() if scraped_s is None else tuple(Series(one[0], ((NOW_S, scraped_s),)) for one in found))
 
     rates = {HTTP[0]: answer(told, 1), HTTP[1]: answer(told, 2), TCP[0]: answer(tcp, 1), TCP[1]: answer(tcp, 2)}
-    return found_bytes(rates, {"http": times(told), "tcp": times(tcp)}, TOPOLOGY, time_s=NOW_S, window_s=WINDOW_S)
+    return found_bytes(
+        rates,
+        {"http": times(told), "tcp": times(tcp)},
+        TOPOLOGY,
+        homes=workloads_of(TOPOLOGY),
+        time_s=NOW_S,
+        window_s=WINDOW_S,
+    )
 
 
 def bytes_of(found: FoundBytes) -> dict[tuple[str, str], tuple[float, float]]:
@@ -219,18 +228,22 @@ class Recorded(Prometheus):
         return Answer(tuple(Series(one["metric"], ((one["value"][0], float(one["value"][1])),)) for one in found))
 
 
-# As Prometheus 2.42 answered for two sidecars' pages, the job first; `istioctl`'s sample configuration scrapes so.
-RECORDED = json.loads("""[{"metric": {"job": "kubernetes-pods", "reporter": "source", "source_workload": "web",
- "source_workload_namespace": "default", "destination_workload": "shop-v1", "destination_workload_namespace": "default",
- "destination_service": "shop.default.svc.cluster.local", "destination_service_name": "shop",
- "destination_service_namespace": "default"}, "value": [1000.0, "2048.5"]}]""")
+# What Prometheus 2.42 answered for a page of ``ByteCounts`` with 2,048 bytes/s for each of two response codes.
+RECORDED = json.loads("""[{"metric":{"destination_service":"shop.default.svc.cluster.local",
+"destination_service_name":"shop","destination_service_namespace":"default","destination_workload":"shop-v1",
+"destination_workload_namespace":"default","job":"kubelet","reporter":"destination","source_workload":"web",
+"source_workload_namespace":"default"},"value":[1795561373.428,"4094.7355547882134"]},
+{"metric":{"destination_service":"shop.default.svc.cluster.local","destination_service_name":"shop",
+"destination_service_namespace":"default","destination_workload":"shop-v1","destination_workload_namespace":"default",
+"job":"kubelet","reporter":"source","source_workload":"web","source_workload_namespace":"default"},
+"value":[1795561373.428,"4094.7355547882134"]}]""")
 
 
 async def test_queries_are_rates_summed() -> None:
     """The sum of rates, never the rate of a sum: one pod's restart is not everyone's. Six queries of one instant."""
     source = Recorded({"rate(istio_request_bytes_sum": RECORDED})
     found = await ByteSource(source, window_s=300.0).read(TOPOLOGY, time_s=NOW_S)
-    assert bytes_of(found) == {(WEB, SHOP): (2048.5, 0.0)}
+    assert bytes_of(found) == {(WEB, SHOP): (4094.7355547882134, 0.0)}
     rates = [query for query in source.asked if "rate(" in query]
     assert [query.split(") (", 1)[1] for query in rates] == [f"rate({metric}[300s]))" for metric in (*HTTP, *TCP)]
     assert len(source.asked) == 6
@@ -244,3 +257,14 @@ async def test_nothing_found_says_why(there: dict[str, list[dict[str, Any]]], re
     """No metrics at all, or a window that is too short for the scrapes."""
     found = await ByteSource(Recorded(there), window_s=300.0).read(TOPOLOGY, time_s=NOW_S)
     assert found == FoundBytes(left_out={reason: 1})
+
+
+async def test_a_workload_that_is_recreated_keeps_its_home() -> None:
+    """Its pods are gone, its Service is not; a Service that is gone too is no end of an exchange."""
+    source = ByteSource(Recorded({"rate(istio_request_bytes_sum": RECORDED}), window_s=300.0)
+    before = await source.read(TOPOLOGY, time_s=NOW_S)
+    rest = tuple(one for one in TOPOLOGY.services if one.name != WEB)
+    empty = replace(TOPOLOGY, services=(service(WEB), *rest), istio=facts(shop_1="shop-v1"))
+    assert bytes_of(await source.read(empty, time_s=NOW_S)) == bytes_of(before)
+    assert bytes_of(await source.read(empty, time_s=NOW_S)) == bytes_of(before)
+    assert (await source.read(replace(empty, services=rest), time_s=NOW_S)).exchanges == ()
