@@ -5,7 +5,7 @@ The flows of NetMARKS as means over a window: what its running mean keeps of a p
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 
 from estimators.live_links import LiveLinks, busiest_first
 from mesh.picture import Link
@@ -36,12 +36,13 @@ def with_told_links(
     shop web 40.0 prometheus 0.8 10.0
     web shop 10.0 prometheus 0.8 10.0
     """
-    measured = {frozenset((link.source, link.target)) for link in links.links if link.method == "measured"}
+    own = [(link.source, link.target) for link in links.links if link.method == "measured"]
+    measured = {*own, *((target, source) for source, target in own)}
     told: dict[tuple[str, str], Link] = {}
     for one in exchanges:
         is_held = now_s - one.time_s <= HELD_WINDOWS * one.window_s
         is_known = one.client in services and one.server in services
-        if is_held and is_known and frozenset((one.client, one.server)) not in measured:
+        if is_held and is_known and (one.client, one.server) not in measured:
             _add(told, one, now_s=now_s)
     if not told:
         return links
@@ -53,17 +54,21 @@ def _add(told: dict[tuple[str, str], Link], one: ByteExchange, *, now_s: float) 
     """Add both directions; two services may call each other."""
     confidence = ONE_SIDED if one.residual is None else 1.0 / (1.0 + one.residual)
     age_s = max(0.0, now_s - one.time_s)
-    ends_and_rates: Mapping[tuple[str, str], float] = {
-        (one.client, one.server): one.sent_bytes_per_s,
-        (one.server, one.client): one.received_bytes_per_s,
-    }
-    for ends, rate in ends_and_rates.items():
-        known = told.get(ends, Link(*ends, 0.0, "prometheus"))
-        told[ends] = Link(
-            *ends,
-            known.rate_bytes_per_s + rate,
-            "prometheus",
-            confidence=min(known.confidence, confidence),
-            residual=max(known.residual, one.residual or 0.0),
-            age_s=max(known.age_s, age_s),
-        )
+    for source, target, rate in (
+        (one.client, one.server, one.sent_bytes_per_s),
+        (one.server, one.client, one.received_bytes_per_s),
+    ):
+        known = told.get((source, target))
+        if known is None:
+            link = Link(source, target, rate, "prometheus", confidence, one.residual or 0.0, age_s)
+        else:
+            link = Link(
+                source,
+                target,
+                known.rate_bytes_per_s + rate,
+                "prometheus",
+                confidence=min(known.confidence, confidence),
+                residual=max(known.residual, one.residual or 0.0),
+                age_s=max(known.age_s, age_s),
+            )
+        told[source, target] = link

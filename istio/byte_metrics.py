@@ -10,6 +10,7 @@ stream counts when it ends. Sources: Istio's docs, "Standard metrics"; Prometheu
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -95,14 +96,20 @@ class ByteSource:
                 rates[metric] = await ask(f"sum by ({_BY}) (rate({metric}{span}))", time_s=time_s)
             times[protocol] = await ask(f"min by ({_BY}) (timestamp({metrics[0]}))", time_s=time_s)
         if any(answer.series for answer in rates.values()):
-            homes = {**self._homes, **workloads_of(topology)}
-            # Of workloads without pods: those that are recreated just now are what a scheduler asks for.
-            self._homes = {way.client: homes[way.client] for way in _ways(rates, {}, Counter()) if way.client in homes}
-            return found_bytes(rates, times, topology, homes=homes, time_s=time_s, window_s=self._window_s)
+            return await asyncio.to_thread(self._found, rates, times, topology, time_s=time_s)
         every = "|".join((*HTTP, *TCP))
         there = await ask(f'count({{__name__=~"{every}"}})', time_s=time_s)
         reason = f"no two samples in {self._window_s} s" if there.series else f"no series {', '.join((*HTTP, *TCP))}"
         return FoundBytes(left_out={reason: 1}, warnings=there.warnings)
+
+    def _found(
+        self, rates: Mapping[str, Answer], times: Mapping[str, Answer], topology: Topology, *, time_s: float
+    ) -> FoundBytes:
+        """Join the answers; of a large mesh it takes long enough to keep sidecars waiting, so it runs in a thread."""
+        homes = {**self._homes, **workloads_of(topology)}
+        # Of workloads without pods: those that are recreated just now are what a scheduler asks for.
+        self._homes = {way.client: homes[way.client] for way in _ways(rates, {}, Counter()) if way.client in homes}
+        return found_bytes(rates, times, topology, homes=homes, time_s=time_s, window_s=self._window_s)
 
 
 def found_bytes(
