@@ -116,7 +116,8 @@ class PrometheusSource:
             self._on_error()
             self._bytes_note = f"; no bytes between services: {error}"
             return
-        self.exchanges, self._bytes_note = found.exchanges, _bytes_in_use(found)
+        self._bytes_note = _bytes_in_use(found)
+        self.exchanges = found.exchanges or self.exchanges  # one that begins anew knows nothing at first; old news ends
 
     async def back_fill(self, prometheus: Prometheus, *, now_s: float) -> None:
         """Hand the last ``backfill_h`` of imbalance-aware services to ``learn``; what came before a failure."""
