@@ -19,6 +19,7 @@ from estimators.live_links import live_links
 from estimators.load_reports import Requests, read_load_reports
 from estimators.node_interference import Nodes, interference_of, read_node_counters, windows_of
 from estimators.sidecar_counters import Sidecars, read_sidecar_counters
+from estimators.told_links import with_told_links
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
@@ -55,6 +56,7 @@ def tick(
     called = as_called(topology, calls)  # who is planned for; everybody else is answered all the same
     rates, known_rates = client_rates(called, requests, memory.rates, now_s=now_s)
     links = live_links(topology, sidecars, requests, now_s=now_s)
+    links = with_told_links(links, telemetry.exchanges, services=topology.service_by_name, now_s=now_s)
     loads, endpoints = endpoint_loads(
         called,
         memory.endpoints,

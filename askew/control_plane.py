@@ -224,7 +224,10 @@ class ControlPlane:
 
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
-        return replace(self.collector.drain(), nodes=self.nodes.samples(), callers=self.prometheus.callers)
+        asked = self.prometheus
+        return replace(
+            self.collector.drain(), nodes=self.nodes.samples(), callers=asked.callers, exchanges=asked.exchanges
+        )
 
     def _learn_past(self, past: Past) -> None:
         tables = with_past(self.memory.tables, past, before_s=self._started_s)

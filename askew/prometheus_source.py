@@ -1,4 +1,4 @@
-"""A Prometheus as a source: latency, load and callers where sidecars tell Askew nothing, and the past at the start.
+"""A Prometheus as a source: latency, load, callers and bytes where sidecars tell Askew nothing, and the past.
 
 It is a help and never a need: while it is away nothing changes but a line in the log and a count.
 """
@@ -16,12 +16,13 @@ from askew.settings import PrometheusSourceSettings
 from estimators.expected_service import CALM, Tables, learn_points
 from estimators.latency import LatencyWindow, figure_of
 from estimators.performance_table import HistoryPoint
+from istio.byte_metrics import ByteSource, FoundBytes
 from istio.call_metrics import CallSource
 from istio.errors import IstioError
 from istio.prometheus import Prometheus, PrometheusSettings
 from istio.request_history import STEP_S, PastWindow, RequestHistory
 from istio.request_metrics import RequestMetrics, RequestSource, only_http_port
-from mesh.telemetry import Callers
+from mesh.telemetry import ByteExchange, Callers
 from mesh.topology import ServicePort, Topology
 from xds_server.ingest.asked_samples import has_better, keep_samples
 from xds_server.ingest.collector import Collector
@@ -29,13 +30,15 @@ from xds_server.ingest.collector import Collector
 log = logging.getLogger(__name__)
 MOST_STEPS = 10_000  # Prometheus refuses 11,000
 WAIT_FOR_LEAD_S = 1.0
+READINGS_A_WINDOW = 5  # a mean over minutes need not be asked for with every scrape
 Past = Mapping[ServicePort, Sequence[HistoryPoint]]
 
 
 class PrometheusSource:
     """Asks one Prometheus, while ``is_active`` (with several replicas: while this one leads).
 
-    ``callers`` is what it said last of who calls whom, where the mesh does not say it.
+    ``callers`` is what it said last of who calls whom, where the mesh does not say it; ``exchanges`` of the bytes
+    between services.
 
     Parameters
     ----------
@@ -59,7 +62,10 @@ class PrometheusSource:
         self._topology, self._learn, self._is_active, self._on_error = topology, learn, is_active, on_error
         self._said = ""
         self._calls: CallSource | None = None
+        self._bytes: ByteSource | None = None
+        self._bytes_read_s, self._bytes_note = 0.0, ""
         self.callers: tuple[Callers, ...] = ()
+        self.exchanges: tuple[ByteExchange, ...] = ()
 
     async def run(self) -> None:
         """Learn from the past once, then ask every interval, until cancelled."""
@@ -80,7 +86,7 @@ class PrometheusSource:
             await asyncio.Event().wait()
 
     async def read(self, prometheus: Prometheus, *, now_s: float) -> None:
-        """Take the newest samples of every container that tells nothing by a better way, and who calls whom."""
+        """Take what is new: samples of containers that tell nothing by a better way, who calls whom, and bytes."""
         topology = self._topology()
         calls = self._calls = self._calls or CallSource(prometheus)
         try:
@@ -93,8 +99,25 @@ class PrometheusSource:
             if not has_better(self._collector, name, "prometheus"):
                 counters, latencies = found.counters.get(name, ()), found.latencies.get(name, ())
                 keep_samples(self._collector, name, "prometheus", counters=counters, latencies=latencies)
-        in_use = _in_use(found)
+        await self._read_bytes(prometheus, topology, now_s=now_s)
+        in_use = _in_use(found) + self._bytes_note
         self._say(logging.INFO, in_use, news=in_use)
+
+    async def _read_bytes(self, prometheus: Prometheus, topology: Topology, *, now_s: float) -> None:
+        """Take the bytes between services, if it is time; what else was found counts whatever becomes of this."""
+        window_s = self._settings.flow_window_s
+        if not window_s or 0.0 <= now_s - self._bytes_read_s < window_s / READINGS_A_WINDOW:
+            return
+        self._bytes_read_s = now_s
+        asking = self._bytes = self._bytes or ByteSource(prometheus, window_s=window_s)
+        try:
+            found = await asking.read(topology, time_s=now_s)
+        except IstioError as error:
+            self._on_error()
+            self._bytes_note = f"; no bytes between services: {error}"
+            return
+        self._bytes_note = _bytes_in_use(found)
+        self.exchanges = found.exchanges or self.exchanges  # one that begins anew knows nothing at first; old news ends
 
     async def back_fill(self, prometheus: Prometheus, *, now_s: float) -> None:
         """Hand the last ``backfill_h`` of imbalance-aware services to ``learn``; what came before a failure."""
@@ -164,3 +187,13 @@ def _in_use(found: RequestMetrics) -> str:
     known = f"request times of pods known by {found.using}" if found.latencies else "no request times"
     reasons = "; ".join(sorted([*found.left_out, *found.warnings]))
     return known + (f"; left out: {reasons}" if reasons else "")
+
+
+def _bytes_in_use(found: FoundBytes) -> str:
+    known = (
+        f"bytes between services by reporter {' and '.join(found.using)}"
+        if found.using
+        else "no bytes between services"
+    )
+    reasons = "; ".join(sorted([*found.left_out, *found.warnings]))
+    return f"; {known}" + (f"; left out: {reasons}" if reasons else "")

@@ -91,10 +91,13 @@ class PrometheusSourceSettings:
     """With any prefix, without ``/api/v1``; empty: none is asked."""
 
     interval_s: float = 0.0
-    """How often request times and loads are asked for, where sidecars do not tell themselves; 0 for never."""
+    """How often it is asked for what sidecars do not tell themselves; 0 for never."""
 
     backfill_h: float = 0.0
     """Hours of the past that performance tables learn at the start; 0 for none."""
+
+    flow_window_s: float = 300.0
+    """Over how long the bytes between services are a mean, at least four scrapes; 0: they are not asked for."""
 
     deadline_s: float = 10.0
     """Of one query."""

@@ -40,12 +40,13 @@ class _Relation:
 def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, now_s: float) -> LiveLinks:
     """Return the links that are known.
 
-    Sidecars that have been silent for more than 12 intervals do not count. Where nobody says who calls whom, the links
+    Sidecars that have been silent for more than 12 intervals do not count, nor do those whose bytes nobody tells (a
+    Prometheus tells their requests). Where nobody says who calls whom, the links
     are those that carried something, and nothing is estimated.
 
     Cost: O(calls × containers), and ``estimate_links`` where a client is not counted.
     """
-    usable = {name: one for name, one in sidecars.items() if one.heard.is_usable(now_s)}
+    usable = {name: one for name, one in sidecars.items() if one.heard.is_usable(now_s) and _tells_bytes(one)}
     if topology.calls is None:
         calls = sorted(_observed_calls(topology, usable))
     else:
@@ -55,8 +56,12 @@ def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, no
     unknown = [call for call in calls if call not in whole]
     measured = _measured(whole, frozenset(unknown))
     if not unknown or topology.calls is None:
-        return LiveLinks(_busiest_first(measured.values()))
+        return LiveLinks(busiest_first(measured.values()))
     return _estimated(topology, calls, usable, measured)
+
+
+def _tells_bytes(one: SidecarCounts) -> bool:
+    return not one.clusters or any(sample.sent_bytes is not None for sample in one.clusters.values())
 
 
 def _observed_calls(topology: Topology, sidecars: Sidecars) -> set[tuple[ServiceName, ServiceName]]:
@@ -132,7 +137,7 @@ def _estimated(
         for link in estimate.links
         if (ends := (link.source, link.target)) in measured or counted.intersection(ends)
     ]
-    return LiveLinks(_busiest_first(links), tuple(ServiceName(name) for name in estimate.to_measure))
+    return LiveLinks(busiest_first(links), tuple(ServiceName(name) for name in estimate.to_measure))
 
 
 def _totals(sidecars: Sidecars) -> WindowTotals:
@@ -161,5 +166,6 @@ def _through(one: SidecarCounts) -> tuple[float, float]:
     return sent, received
 
 
-def _busiest_first(links: Iterable[Link]) -> tuple[Link, ...]:
+def busiest_first(links: Iterable[Link]) -> tuple[Link, ...]:
+    """Return the links in the order in which a picture holds them; ties by name. O(n log n)."""
     return tuple(sorted(links, key=lambda link: (-link.rate_bytes_per_s, link.source, link.target)))

@@ -10,7 +10,7 @@ from mesh.node_interference import NodeInterference
 from mesh.topology import ContainerName, NodeName, ServiceName, ServicePort
 
 RateMethod = Literal["given", "measured", "assumed"]
-LinkMethod = Literal["peeled", "measured", "estimated"]
+LinkMethod = Literal["peeled", "measured", "estimated", "prometheus"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Link:
     Attributes
     ----------
     method:
-        ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle.
+        ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle; ``prometheus``,
+        from Istio's metrics there.
     confidence:
         0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
         disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
+        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells.
     residual:
-        Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted).
+        Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted), or of the two sides.
     age_s:
         Seconds since the oldest sample that it rests on; 0 for a file's.
     """

@@ -146,6 +146,29 @@ class Callers:
 
 
 @dataclass(frozen=True, slots=True)
+class ByteExchange:
+    """Bytes per second between a service (workload) and one that it calls, as metrics in a Prometheus tell.
+
+    Attributes
+    ----------
+    time_s, window_s:
+        When the pod that was scraped least lately was, and how long a time the rates are the mean of.
+    sent_bytes_per_s, received_bytes_per_s:
+        What the client sent, and what it got, by the sidecars of one side.
+    residual:
+        By which part the other side's sidecars count otherwise; None where they tell nothing.
+    """
+
+    client: ServiceName
+    server: ServiceName
+    time_s: float
+    window_s: float
+    sent_bytes_per_s: float
+    received_bytes_per_s: float
+    residual: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """The samples of one tick. Times are seconds of the caller's clock."""
 
@@ -157,3 +180,4 @@ class Telemetry:
     spans: tuple[SpanRecord, ...] = ()
     nodes: tuple[NodeCounters, ...] = ()
     callers: tuple[Callers, ...] = ()
+    exchanges: tuple[ByteExchange, ...] = ()

@@ -18,7 +18,8 @@ from askew.settings_check import check
 from estimators.expected_service import CALM, learn_points
 from estimators.performance_table import HistoryPoint
 from istio.call_metrics import CallSource
-from istio.prometheus import Prometheus, PrometheusSettings
+from istio.errors import QueryRejectedError
+from istio.prometheus import Answer, Prometheus, PrometheusSettings, Series
 from istio.request_history import PastWindow
 from mesh.mesh_file import parse_mesh_file
 from mesh.topology import Container, ContainerName, NodeName, Service, ServiceName, ServicePort
@@ -53,6 +54,7 @@ WITH_WORKLOADS = replace(
     ),
 )
 AWAY = PrometheusSourceSettings(url="http://127.0.0.1:9", interval_s=600.0, backfill_h=1.0, deadline_s=1.0)
+ON_BYTES = PrometheusSourceSettings(url="http://127.0.0.1:9", interval_s=15.0)
 needs_prometheus = pytest.mark.skipif(bool(missing()), reason=missing() or "-")
 
 
@@ -91,7 +93,7 @@ async def test_real_prometheus_gives_samples_and_the_past(tmp_path: Path) -> Non
         prometheus(tmp_path, target, session=session) as base_url,
     ):
         client = Prometheus(session, PrometheusSettings(base_url, deadline_s=5.0))
-        settings = PrometheusSourceSettings(url=base_url, interval_s=1.0, backfill_h=4.0 / 3600.0)
+        settings = PrometheusSourceSettings(url=base_url, interval_s=1.0, backfill_h=4.0 / 3600.0, flow_window_s=0.0)
         asking = source(found, settings, past)
 
         async def enough() -> bool:
@@ -146,7 +148,7 @@ async def test_real_prometheus_without_what_is_needed_gives_nothing(tmp_path: Pa
         prometheus(tmp_path, target, session=session) as base_url,
     ):
         client = Prometheus(session, PrometheusSettings(base_url, deadline_s=5.0))
-        asking = source(found, PrometheusSourceSettings(url=base_url, interval_s=1.0))
+        asking = source(found, PrometheusSourceSettings(url=base_url, interval_s=1.0, flow_window_s=0.0))
 
         async def said() -> bool:
             await asking.read(client, now_s=time.time())
@@ -160,6 +162,56 @@ def replace_clock(found: Collector) -> Collector:
     """Let the collector have the clock of the Prometheus."""
     found.now_s = time.time
     return found
+
+
+class Answering(Prometheus):
+    """Says that web sent shop 10 bytes/s, the clients' side telling, and nothing else; or refuses to."""
+
+    def __init__(self) -> None:
+        self.rates_asked, self.knows, self.refuses = 0, True, False
+
+    async def instant(self, query: str, *, time_s: float | None = None) -> Answer:
+        if "rate(istio_request_bytes_sum" not in query:
+            return Answer(())
+        self.rates_asked += 1
+        if self.refuses:
+            raise QueryRejectedError("query: too many series")
+        labels = pod("web-1") | {"reporter": "source", "source_workload": "web"}
+        return Answer((Series(labels, ((0.0, 10.0),)),) if self.knows else ())
+
+
+async def test_bytes_are_asked_for_five_times_a_window() -> None:
+    """A mean over minutes is no other with the next scrape; what else there is is asked for each time."""
+    prometheus, found = Answering(), collector()
+    asking = PrometheusSource(ON_BYTES, found, topology=lambda: WITH_WORKLOADS, learn=lambda _: None)
+    for now_s in range(1000, 1301, 15):
+        await asking.read(prometheus, now_s=float(now_s))
+    assert prometheus.rates_asked == 6
+    [one] = asking.exchanges
+    assert (one.client, one.server, one.sent_bytes_per_s) == (WORKLOAD, "shop.default", 10.0)
+    assert found.notes["prometheus"].endswith("; bytes between services by reporter source")
+
+
+@pytest.mark.parametrize(
+    ("refuses", "note", "errors"),
+    [
+        (True, "no bytes between services: query: too many series", 1),
+        (False, "no bytes between services; left out: no series", 0),
+    ],
+)
+async def test_what_was_told_stays_until_it_is_old(refuses: bool, note: str, errors: int) -> None:
+    """A refusal or a Prometheus that begins anew takes nothing away; it is told, and a refusal is counted."""
+    prometheus, found, failed = Answering(), collector(), list[int]()
+    asking = PrometheusSource(
+        ON_BYTES, found, topology=lambda: WITH_WORKLOADS, learn=lambda _: None, on_error=lambda: failed.append(1)
+    )
+    await asking.read(prometheus, now_s=1000.0)
+    told = asking.exchanges
+    prometheus.refuses, prometheus.knows = refuses, False
+    await asking.read(prometheus, now_s=1060.0)
+    assert asking.exchanges is told
+    assert note in found.notes["prometheus"]
+    assert len(failed) == errors
 
 
 async def test_one_that_is_away_is_one_line_and_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

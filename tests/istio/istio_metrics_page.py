@@ -34,3 +34,38 @@ def pod(
     where = {names[0]: "default", names[1]: name} if names[0] else {}
     caller = {"source_workload": source, "source_workload_namespace": "default"}
     return {**where, **caller, "destination_service": host}
+
+
+class ByteCounts:
+    """The lines of Istio's byte metrics between workloads of ``default``; a Service has its workload's name."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def http(self, client: str, server: str, sent: float, received: float, **more: str) -> None:
+        """Add what was requested and answered so far."""
+        self._add("istio_request_bytes_sum", client, server, sent, more)
+        self._add("istio_response_bytes_sum", client, server, received, more)
+
+    def tcp(self, client: str, server: str, sent: float, received: float, **more: str) -> None:
+        """Add what the client sent and got so far: its sidecar received the former and sent the latter."""
+        self._add("istio_tcp_received_bytes_total", client, server, sent, more)
+        self._add("istio_tcp_sent_bytes_total", client, server, received, more)
+
+    def page(self) -> str:
+        """Return the page."""
+        return "\n".join(self._lines) + "\n"
+
+    def _add(self, metric: str, client: str, server: str, value: float, more: Mapping[str, str]) -> None:
+        labels = {
+            "namespace": "default",
+            "source_workload": client,
+            "source_workload_namespace": "default",
+            "destination_workload": server,
+            "destination_workload_namespace": "default",
+            "destination_service": f"{server}.default.svc.cluster.local",
+            "destination_service_name": server,
+            "destination_service_namespace": "default",
+        } | dict(more)
+        text = ",".join(f'{key}="{found}"' for key, found in labels.items())
+        self._lines.append(f"{metric}{{{text}}} {value}")

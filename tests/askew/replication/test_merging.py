@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from askew.replication.merging import merged, without_records
 from mesh.node_interference import NodeCounters
-from mesh.telemetry import LoadReport, SpanRecord, Telemetry
-from mesh.topology import ContainerName, NodeName
+from mesh.telemetry import ByteExchange, LoadReport, SpanRecord, Telemetry
+from mesh.topology import ContainerName, NodeName, ServiceName
 
 
 def load(client: str, time_s: float) -> LoadReport:
@@ -43,3 +43,12 @@ def test_a_node_counts_once_and_newest() -> None:
 
     assert merged(Telemetry(nodes=(old,)), [Telemetry(nodes=(new,))]).nodes == (new,)
     assert merged(Telemetry(nodes=(new,)), [Telemetry(nodes=(old,))]).nodes == (new,)
+
+
+def test_an_exchange_counts_once_and_newest() -> None:
+    """What the leader before was told of two services holds until the new one is told more."""
+    web, shop = ServiceName("web"), ServiceName("shop")
+    old, new = (ByteExchange(web, shop, time_s, 300.0, time_s, 0.0, None) for time_s in (4.0, 8.0))
+
+    assert merged(Telemetry(exchanges=(old,)), [Telemetry(exchanges=(new,))]).exchanges == (new,)
+    assert merged(Telemetry(), [Telemetry(exchanges=(old,))]).exchanges == (old,)
