@@ -31,7 +31,7 @@ from istio.token_reviews import TokenReviews
 from istio.wanted import is_native, least_request, sidecar_namespaces, wanted_objects
 from mesh.topology import ServiceName, Topology
 
-SELF_CHECK_S = 2.0
+SELF_CHECK_S = 1.0
 ADVISE_AGAIN_S = 10.0
 
 

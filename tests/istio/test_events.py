@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -17,19 +17,10 @@ from istio.settings import KubernetesSettings
 from mesh.topology import ServiceName
 from tests.fakes.api_server import ApiServer
 from tests.istio.cluster_objects import Body, endpoint, endpoint_slice, pod, service
+from tests.istio.leads import Leads
 from tests.istio.seen import seen
 
-T = TypeVar("T")
 REVIEWS = ServiceName("reviews.default")
-
-
-class Leads:
-    """Leadership that the test decides."""
-
-    is_leader = True
-
-    async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
-        return await write()
 
 
 @pytest.fixture

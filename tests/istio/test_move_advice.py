@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
@@ -18,19 +17,10 @@ from mesh.node_containers import MoveWish
 from mesh.topology import ContainerName, NodeName
 from tests.fakes.api_server import ApiServer
 from tests.istio.cluster_objects import pod
+from tests.istio.leads import Leads
 
-T = TypeVar("T")
 KEY = ("default", "shop-0")
 WISH = MoveWish(NodeName("n1"), ContainerName("shop-0.default"), "it needs 9 of 8 cores.", certain=True, since_s=0.0)
-
-
-class Leads:
-    """Leadership that the test decides."""
-
-    is_leader = True
-
-    async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
-        return await write()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from askew.beside_kubernetes import BesideKubernetes
 from askew.control_plane import ControlPlane
@@ -26,6 +25,7 @@ from tests.fakes.istiod_config import IstioService
 from tests.istio import cluster_objects as objects
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.sidecar_mesh import free_port, until
+from tests.real.traffic import start_app
 from xds_server.settings import XdsSettings
 
 PORT = 9080
@@ -192,15 +192,8 @@ class IstioCluster:
         self.api.put(objects.endpoint_slice(*ends, of="shop"))
 
     async def _start_app(self, name: str) -> None:
-        async def answer(_: web.Request) -> web.Response:
-            return web.Response(text=name)
-
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
+        runner = await start_app(name, self.address[name], PORT)
         self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self.address[name], PORT).start()
 
     async def _start_sidecar(self, pod: str) -> None:
         sidecar = self.sidecars[pod] = IstioSidecar(

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from tests.fakes.authority import Authority
 from tests.fakes.istiod import Istiod
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.kubernetes_itself import POD_NETWORK, KubernetesItself, Object
 from tests.real.outside_process import free_ports, until
+from tests.real.traffic import start_app
 
 PORT = 9080
 HOST = "reviews.default.svc.cluster.local"
@@ -138,15 +138,8 @@ class IstioItself(KubernetesItself):
             return f"failed: {error!r}"
 
     async def _start_app(self, name: str) -> None:
-        async def answer(_: web.Request) -> web.Response:
-            return web.Response(text=name)
-
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
+        runner = await start_app(name, self.address[name], PORT)
         self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, self.address[name], PORT).start()
 
     async def _start_sidecar(self, pod: Object) -> None:
         name = pod["metadata"]["name"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,8 @@ from istio.settings import KubernetesSettings
 from istio.watchdog import Watchdog, WatchdogSettings
 from tests.real.istio_cluster import WHOLE, IstioCluster
 from tests.real.outside_process import free_ports
-from tests.real.sidecar_mesh import failures, until
+from tests.real.sidecar_mesh import until
+from tests.real.traffic import traffic
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -25,20 +25,6 @@ pytestmark = pytest.mark.timeout(120)
 async def cluster(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioCluster]:
     async with IstioCluster(tmp_path, envoy) as running:
         yield running
-
-
-@asynccontextmanager
-async def traffic(cluster: IstioCluster) -> AsyncIterator[None]:
-    """Let both clients send all the time; no request may fail."""
-    done = asyncio.Event()
-    sending = asyncio.create_task(cluster.send_until(done))
-    try:
-        yield
-    finally:
-        done.set()
-        answers = await sending
-    assert failures(answers) == []
-    assert sum(answers.values()) > 100
 
 
 async def test_annotate_and_the_sidecars_obey_un_annotate_and_they_are_istios(cluster: IstioCluster) -> None:
@@ -77,7 +63,7 @@ async def test_a_filter_for_which_no_sidecar_comes_is_taken_back_in_time(
     """It leads to a closed port: told, withdrawn before sidecars give up, tried again; the port opens: steered."""
     monkeypatch.setattr(self_check, "RETRY_S", 4.0)
     [closed] = free_ports(1)
-    there, cluster.to = cluster.to, replace(cluster.to, port=closed, initial_fetch_timeout_s=6)
+    there, cluster.to = cluster.to, replace(cluster.to, port=closed, initial_fetch_timeout_s=9)
     await cluster.stop_askew()
     async with traffic(cluster):
         await cluster.start_askew()
@@ -87,9 +73,9 @@ async def test_a_filter_for_which_no_sidecar_comes_is_taken_back_in_time(
         page = cluster.askew.plane.source.page() if cluster.askew.plane else {}
         await until(lambda: cluster.api.all_of("EnvoyFilter") == [])
         await until(lambda: len(cluster.api.all_of("EnvoyFilter")) == 2)
-        await asyncio.sleep(8.0)  # longer than sidecars wait: the second try was taken back as well
+        await asyncio.sleep(11.0)  # longer than sidecars wait: the second try was taken back as well
         assert await cluster.istios()
-        cluster.to = replace(there, initial_fetch_timeout_s=6)
+        cluster.to = replace(there, initial_fetch_timeout_s=9)
         await cluster.stop_askew()
         await cluster.start_askew()
         await until(cluster.local)

@@ -6,9 +6,7 @@ a network namespace that owns the pods' addresses.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,8 @@ from tests.real.istio_itself import IstioItself, no_pod_network
 from tests.real.istio_sidecar import IstioSidecar
 from tests.real.kubernetes_itself import missing
 from tests.real.reviews_cluster import CONTROLLERS, LOCAL_FIRST, OFF, all_run, annotate, askew, fill, filters, manifests
-from tests.real.sidecar_mesh import failures, until
+from tests.real.sidecar_mesh import until
+from tests.real.traffic import traffic
 
 LACKS = missing("etcd", "kube-apiserver", *CONTROLLERS, "pilot-discovery") or no_pod_network()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.skipif(bool(LACKS), reason=LACKS)]
@@ -33,20 +32,6 @@ async def mesh(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioItself]:
         await running.start_istiod()
         await running.start_workloads()
         yield running
-
-
-@asynccontextmanager
-async def traffic(mesh: IstioItself) -> AsyncIterator[None]:
-    """Let both clients send all the time; no request may fail."""
-    done = asyncio.Event()
-    sending = asyncio.create_task(mesh.send_until(done))
-    try:
-        yield
-    finally:
-        done.set()
-        answers = await sending
-    assert failures(answers) == []
-    assert sum(answers.values()) > 100
 
 
 async def some_more(mesh: IstioItself, count: int = 100) -> None:
