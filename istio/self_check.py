@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from mesh.topology import ServiceName
 
-LIMIT_S = 20.0
+LIMIT_S = 15.0
 """istiod pushes within 10 s; a sidecar that warms its cluster gives up after 30 s unless settings say otherwise."""
 
 RECONNECT_S = 40.0
@@ -30,14 +30,16 @@ UNHEARD = (
 
 
 def limit_s(initial_fetch_timeout_s: float) -> float:
-    """Return how long a filter may be there with nobody coming: two thirds of what empties a warming cluster.
+    """Return how long a filter may be there with nobody coming: half of what empties a warming cluster.
+
+    The other half is for the look, the write and a push of istiod, which gathers changes for up to 10 s.
 
     0, Envoy's "for ever", empties none.
 
     >>> limit_s(30), limit_s(0)
-    (20.0, 20.0)
+    (15.0, 15.0)
     """
-    return initial_fetch_timeout_s * 2.0 / 3.0 if initial_fetch_timeout_s else LIMIT_S
+    return initial_fetch_timeout_s / 2.0 if initial_fetch_timeout_s else LIMIT_S
 
 
 class SelfCheck:
