@@ -32,12 +32,16 @@ def run(args: argparse.Namespace) -> int:
     )
     seen = squeeze(settings, say=lambda text: print(text, file=sys.stderr, flush=True))
     print(table(seen))
-    print(f"\ntarget {settings.target_ms:g} ms; the agent used {seen.agent_cpu_percent:.1f} % of a core")
+    print(
+        f"\ntarget {settings.target_ms:g} ms; the agent used {seen.agent_cpu_percent:.1f} % of a core "
+        f"once it was ready, and {seen.agent_start_cpu_s:.1f} s of CPU to start"
+    )
     if args.json:
         answer = {
             "strategy": settings.strategy,
             "target_ms": settings.target_ms,
             "agent_cpu_percent": round(seen.agent_cpu_percent, 2),
+            "agent_start_cpu_s": round(seen.agent_start_cpu_s, 2),
             "rows": rows(seen),
         }
         Path(args.json).write_text(json.dumps(answer, indent=2) + "\n")

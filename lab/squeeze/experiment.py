@@ -67,13 +67,14 @@ class Limit:
 
 @dataclass(slots=True)
 class Squeezed:
-    """All that was seen. ``phase_ends_s`` since the start; the agent's CPU in per cent of a core while it ran."""
+    """All that was seen. ``phase_ends_s`` since the start; the agent's CPU since it was ready (of a core), and before."""
 
     settings: SqueezeSettings
     requests: list[Answered] = field(default_factory=list)
     limits: list[Limit] = field(default_factory=list)
     phase_ends_s: list[float] = field(default_factory=list)
     agent_cpu_percent: float = 0.0
+    agent_start_cpu_s: float = 0.0
     agent_log: str = ""
 
 
@@ -113,11 +114,14 @@ async def _run(
         await _phase(seen, settings.lengths_s[1], started_s)
         say(f"the agent comes ({settings.strategy})")
         agent = _start_agent(settings, children, directory, group, ports)
-        before_s, began_s = _cpu_s(agent), time.monotonic()
-        await _phase(seen, settings.lengths_s[2], started_s)
+        came_s = time.monotonic()
+        await _until_ready(agent)
+        seen.agent_start_cpu_s, began_s = _cpu_s(agent), time.monotonic()
+        await _phase(seen, settings.lengths_s[2] - (began_s - came_s), started_s)
         if agent.process.poll() is not None:
             raise StartError(f"the agent ended: {agent.last_words()}")
-        seen.agent_cpu_percent = 100.0 * (_cpu_s(agent) - before_s) / (time.monotonic() - began_s)
+        used_s = _cpu_s(agent) - seen.agent_start_cpu_s
+        seen.agent_cpu_percent = 100.0 * used_s / (time.monotonic() - began_s)
         seen.agent_log = agent.log.read_text(errors="replace")
     finally:
         for task in load:
@@ -149,6 +153,14 @@ def _start_agent(
         "ASKEW_AGENT_RESOURCES": "cpu",
     }
     return children.start("agent", [sys.executable, "-P", "-m", "askew", "enforce", *where], environment=environment)
+
+
+async def _until_ready(agent: Child) -> None:
+    """Wait until the agent's log says that it listens, a few seconds at most."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(READY_S):
+            while "ready: " not in agent.log.read_text(errors="replace"):  # noqa: ASYNC110 - another process's file
+                await asyncio.sleep(0.05)
 
 
 async def _phase(seen: Squeezed, length_s: float, started_s: float) -> None:
