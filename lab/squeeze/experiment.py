@@ -67,7 +67,7 @@ class Limit:
 
 @dataclass(slots=True)
 class Squeezed:
-    """All that was seen. ``phase_ends_s`` since the start; the agent's CPU since it was ready (of a core), and before."""
+    """All that was seen. ``phase_ends_s`` since the start; the agent's CPU since it was ready, and before."""
 
     settings: SqueezeSettings
     requests: list[Answered] = field(default_factory=list)
