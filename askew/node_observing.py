@@ -36,7 +36,6 @@ class NodeObserver:
     ----------
     on_error:
         Called for each agent that could not be asked.
-
     channels:
         Shared with whoever else speaks to agents; who made them closes them.
     """

@@ -33,7 +33,6 @@ def limit_s(initial_fetch_timeout_s: float) -> float:
     """Return how long a filter may be there with nobody coming: half of what empties a warming cluster.
 
     The other half is for the look, the write and a push of istiod, which gathers changes for up to 10 s.
-
     0, Envoy's "for ever", empties none.
 
     >>> limit_s(30), limit_s(0)

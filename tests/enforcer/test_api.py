@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +15,7 @@ from enforcer.network_peer import NetworkPeer
 from enforcer.proto import node_agent_pb2 as pb
 from enforcer.tls import refusal
 from mesh.errors import BadInputError
+from tests.enforcer.malformed import malformed
 from tests.fakes.agent_service import RunningAgent, recorded_host, running_agent
 from tests.fakes.recorded_tree import read_tree
 
@@ -145,7 +145,6 @@ async def test_a_measurement_without_sense_is_refused(agent: RunningAgent, asked
 
 def malformed_messages(count: int) -> list[bytes]:
     """Return messages that are torn, scrambled, random, or say what no action file may say."""
-    source = random.Random(7)
     good = pb.ApplyRequest(generation=1, ttl_s=60, actions=[HALF]).SerializeToString()
     wrong = [
         {"ttl_s": 60, "actions": [pb.Action(container="web", resource="cpu", number=value, unit="cores")]}
@@ -157,20 +156,8 @@ def malformed_messages(count: int) -> list[bytes]:
         for name, resource, unit in (("", "cpu", "cores"), ("web", "gold", "cores"), ("web", "cpu", "ways"))
     ]
     wrong += [{"ttl_s": 60, "actions": [HALF, HALF]}, {"ttl_s": 60, "actions": [pb.Action(container="web")]}]
-    found: list[bytes] = []
-    while len(found) < count:
-        kind = source.randrange(4)
-        if kind == 0:
-            found.append(good[: source.randrange(1, len(good))])
-        elif kind == 1:
-            found.append(bytes(source.randrange(256) for _ in range(source.randrange(1, 80))))
-        elif kind == 2:
-            found.append(pb.ApplyRequest(**source.choice(wrong)).SerializeToString())  # type: ignore[arg-type]
-        else:
-            scrambled = bytearray(good)
-            scrambled[source.randrange(len(good))] ^= 1 << source.randrange(8)
-            found.append(bytes(scrambled))
-    return found
+    messages = [pb.ApplyRequest(**fields).SerializeToString() for fields in wrong]  # type: ignore[arg-type]
+    return malformed(good, messages, count=count, seed=7)
 
 
 def test_ten_thousand_malformed_messages_are_refused_by_name() -> None:

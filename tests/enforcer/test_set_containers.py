@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from enforcer.proto import node_agent_pb2 as pb
 from enforcer.told_containers import NEWEST, ToldList
 from mesh.errors import BadInputError
 from mesh.topology import ContainerName
+from tests.enforcer.malformed import malformed
 from tests.fakes.agent_service import RunningAgent, recorded_host, running_agent
 from tests.fakes.recorded_tree import read_tree
 
@@ -175,23 +175,9 @@ def test_a_list_goes_through_a_message_unchanged() -> None:
 
 def malformed_lists(count: int) -> list[bytes]:
     """Return messages that are torn, scrambled, random, or say what no containers file may say."""
-    source = random.Random(11)
     good = pb.SetContainersRequest(node="n1", generation=3, containers=[SHOP, JOB]).SerializeToString()
     wrong = [pb.SetContainersRequest(**({"node": "n1", "generation": 9} | fields)) for fields, _ in WRONG[1:]]  # type: ignore[arg-type]
-    found: list[bytes] = []
-    while len(found) < count:
-        kind = source.randrange(4)
-        if kind == 0:
-            found.append(good[: source.randrange(1, len(good))])
-        elif kind == 1:
-            found.append(bytes(source.randrange(256) for _ in range(source.randrange(1, 80))))
-        elif kind == 2:
-            found.append(source.choice(wrong).SerializeToString())
-        else:
-            scrambled = bytearray(good)
-            scrambled[source.randrange(len(good))] ^= 1 << source.randrange(8)
-            found.append(bytes(scrambled))
-    return found
+    return malformed(good, [one.SerializeToString() for one in wrong], count=count, seed=11)
 
 
 def test_ten_thousand_malformed_lists_are_refused_by_name() -> None:
