@@ -209,7 +209,7 @@ def _from_file(current: T, section: str, values: object) -> T:
 def _from_environment(current: T, section: str, environment: Mapping[str, str]) -> T:
     for known in fields(current):  # type: ignore[arg-type]
         name = f"ASKEW_{section}_{known.name}".upper()
-        if name not in environment:
+        if name not in environment or _is_service_link(name, environment[name]):
             continue
         default = getattr(current, known.name)
         try:
@@ -221,6 +221,11 @@ def _from_environment(current: T, section: str, environment: Mapping[str, str]) 
             raise CommandError(one_line(f"{name}: found {shown(environment[name])}, allowed: {allowed}"))
         current = replace(current, **{known.name: value})  # type: ignore[type-var]
     return current
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes wrote this: a Service ``askew-http`` is ``ASKEW_HTTP_PORT=tcp://…`` in its namespace's pods."""
+    return name.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://"))
 
 
 def _fits(value: object, default: object) -> bool:

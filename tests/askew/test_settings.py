@@ -44,6 +44,15 @@ def test_the_environment_takes_nothing_else_for_one(written: str) -> None:
         compose(file_text=None, environment={"ASKEW_XDS_PLAINTEXT_BEYOND_LOOPBACK": written})
 
 
+def test_a_link_of_kubernetes_is_no_setting() -> None:
+    """The kubelet gives each pod of a namespace variables of its Services: ``askew-http`` makes one with our name."""
+    links = {"ASKEW_HTTP_PORT": "tcp://10.96.7.8:18080", "ASKEW_XDS_PORT": "tcp://10.96.7.9:18000"}
+
+    assert compose(file_text="http: {port: 81}", environment=links).http.port == 81
+    with pytest.raises(CommandError, match="ASKEW_HTTP_PORT"):
+        compose(file_text=None, environment={"ASKEW_HTTP_PORT": "10.96.7.8:18080"})
+
+
 @pytest.mark.parametrize("setting", ["xds: {port: true}", "loop: {tick_s: false}", "http: {host: true}"])
 def test_a_truth_value_is_no_number_and_no_text(setting: str) -> None:
     """To Python ``true`` is 1; to a person it is not."""

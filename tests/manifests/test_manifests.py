@@ -84,6 +84,37 @@ def test_containers_are_narrow() -> None:
 
 
 @needs_kubectl
+def test_no_pod_of_our_namespace_gets_variables_of_services() -> None:
+    """The Service ``askew-http`` would be ``ASKEW_HTTP_PORT`` there, which is a setting's name, and no port number."""
+    pods = [
+        one["spec"]["template"]["spec"]
+        for name in RENDERED
+        for one in rendered(name)
+        if one["kind"] in WORKLOADS and one["metadata"].get("namespace") == "askew-system"
+    ]
+    assert len(pods) >= 8
+    assert all(pod["enableServiceLinks"] is False for pod in pods)
+
+
+@needs_kubectl
+def test_askews_own_sidecar_stands_in_the_way_of_nothing() -> None:
+    """Beside Istio neither probes nor scrapes go over the sidecar's port, which the NetworkPolicy does not open."""
+    (pod,) = [
+        one["spec"]["template"]
+        for one in rendered("overlays/istio")
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "askew"
+    ]
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["sidecar.istio.io/rewriteAppHTTPProbers"] == "false"
+    assert annotations["prometheus.istio.io/merge-metrics"] == "false"
+    assert annotations["prometheus.io/port"] == "18080"
+    (policy,) = [
+        one for one in rendered("overlays/istio") if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "askew")
+    ]
+    assert 15020 not in [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
+
+
+@needs_kubectl
 def test_every_volume_is_there_and_used() -> None:
     """A pod mounts what it declares, and declares what it mounts."""
     for name in RENDERED:
