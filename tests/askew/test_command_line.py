@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 import askew.__main__ as frame
+from askew.cli.addresses import host_and_port
 from askew.errors import CommandError
 from mesh.errors import BadInputError
 
@@ -162,3 +163,12 @@ def test_a_fault_of_ours_is_not_dressed_up_as_bad_input(greet: ModuleType) -> No
 def test_every_built_in_command_has_a_summary() -> None:
     """``askew --help`` says one line on each command."""
     assert set(frame.BUILT_IN) <= set(frame.SUMMARIES)
+
+
+@pytest.mark.parametrize("text", ["[::1:18000", "::1]:18000", "[::1]", "a[b]:1", ":1", "h:65536", "h:x"])
+def test_a_half_written_address_is_refused(text: str) -> None:
+    """Brackets belong together, around an IPv6 address; there is a host and a port."""
+    with pytest.raises(argparse.ArgumentTypeError, match="HOST:PORT"):
+        host_and_port(text)
+    assert host_and_port("[::1]:18000") == ("::1", 18000)
+    assert host_and_port("localhost:0") == ("localhost", 0)

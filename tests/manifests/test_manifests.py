@@ -109,7 +109,9 @@ def test_askews_own_sidecar_stands_in_the_way_of_nothing() -> None:
     assert annotations["prometheus.istio.io/merge-metrics"] == "false"
     assert annotations["prometheus.io/port"] == "18080"
     (policy,) = [
-        one for one in rendered("overlays/istio") if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "askew")
+        one
+        for one in rendered("overlays/istio")
+        if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "askew")
     ]
     assert 15020 not in [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
 
