@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from xds_server.tls import read_certificates
 if TYPE_CHECKING:
     from askew.beside_kubernetes import BesideKubernetes
 
+log = logging.getLogger(__name__)
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
 IN_A_CLUSTER = "0.0.0.0"  # the kubelet's probes come from elsewhere; the pages still answer loopback or a token alone
@@ -102,10 +104,16 @@ async def _serve(root: ControlPlane | BesideKubernetes) -> None:
     gc.set_threshold(50_000, 50, 100)
     plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        log.info("%s: stopping; sidecars keep what they have", number.name)
+        plane.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, plane.cancel)
+        loop.add_signal_handler(number, end, number)
     with suppress(asyncio.CancelledError):
         await plane
+    log.info("stopped")
 
 
 def _kubernetes(settings: ServeSettings) -> BesideKubernetes:

@@ -306,3 +306,13 @@ def test_alerts_fire_when_they_should() -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_says_where_to_read_on() -> None:
+    """Each rule leads to its heading in docs/alerts.md, and no heading is left of a rule that is gone."""
+    rules = yaml.safe_load((MANIFESTS / "monitoring" / "alerts.yaml").read_text())
+    alerts = {rule["alert"]: rule["annotations"]["runbook"] for group in rules["groups"] for rule in group["rules"]}
+    headings = re.findall(r"^## (\w+)$", (HERE / "docs" / "alerts.md").read_text(), re.MULTILINE)
+
+    assert sorted(headings) == sorted(alerts)
+    assert alerts == {name: f"docs/alerts.md#{name.lower()}" for name in alerts}
