@@ -184,7 +184,9 @@ class ControlPlane:
                 self.ready = True
                 xds_host, http_host = self.settings.xds.host, self.settings.http.host
                 listens = xds_host, self.xds.port, http_host, self.http_port
-                log.info("ready: %d services; xds on %s port %d, http on %s port %d", len(self.topology.services), *listens)
+                log.info(
+                    "ready: %d services; xds on %s port %d, http on %s port %d", len(self.topology.services), *listens
+                )
                 on_ready()
         finally:
             self.ready = False

@@ -84,6 +84,21 @@ def test_containers_are_narrow() -> None:
 
 
 @needs_kubectl
+def test_all_but_the_node_agents_pass_pod_security_restricted() -> None:
+    """What docs/kubernetes.md says: no root, a seccomp profile, and volumes that hold nothing of the node."""
+    seen = 0
+    for name, pod, container in containers(("Deployment",)):
+        rights = pod.get("securityContext", {}) | container["securityContext"]
+        assert rights["runAsNonRoot"] is True, name
+        assert rights["seccompProfile"]["type"] == "RuntimeDefault", name
+        kinds = {kind for volume in pod["volumes"] for kind in volume} - {"name"}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        assert not pod.get("hostNetwork"), name
+        seen += 1
+    assert seen >= 10
+
+
+@needs_kubectl
 def test_no_pod_of_our_namespace_gets_variables_of_services() -> None:
     """The Service ``askew-http`` would be ``ASKEW_HTTP_PORT`` there, which is a setting's name, and no port number."""
     pods = [
