@@ -182,11 +182,9 @@ class ControlPlane:
                 parts.create_task(guarded("node agents", self.agents.run()), name="node-agents")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
-                xds_host, http_host = self.settings.xds.host, self.settings.http.host
-                listens = xds_host, self.xds.port, http_host, self.http_port
-                log.info(
-                    "ready: %d services; xds on %s port %d, http on %s port %d", len(self.topology.services), *listens
-                )
+                hosts = self.settings.xds.host, self.settings.http.host
+                said = len(self.topology.services), hosts[0], self.xds.port, hosts[1], self.http_port
+                log.info("ready: %d services; xds on %s port %d, http on %s port %d", *said)
                 on_ready()
         finally:
             self.ready = False

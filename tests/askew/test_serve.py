@@ -220,7 +220,7 @@ async def _start(tmp_path: Path, *more: str) -> asyncio.subprocess.Process:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_with_exit_0(tmp_path: Path, number: signal.Signals) -> None:
-    """SIGTERM and SIGINT stop it cleanly, well within the 5 s that an orchestrator gives; the log says what ended it."""
+    """SIGTERM and SIGINT stop it cleanly, well within the 5 s of an orchestrator; the log says what ended it."""
     process = await _start(tmp_path, "--http", "127.0.0.1:0")
     assert process.stderr is not None
     async with asyncio.timeout(30):
