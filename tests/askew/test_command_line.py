@@ -172,3 +172,25 @@ def test_a_half_written_address_is_refused(text: str) -> None:
         host_and_port(text)
     assert host_and_port("[::1]:18000") == ("::1", 18000)
     assert host_and_port("localhost:0") == ("localhost", 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("istio", "render", "--mesh", "nowhere.yaml"),
+        ("enforcer", "status", "--host-root", "/nowhere"),
+        ("lab", "demo", "--json", "/nowhere/a.json"),
+        ("lab", "bench", "locality", "--json", "/nowhere/a.json"),
+    ],
+)
+def test_what_all_commands_take_may_stand_at_the_very_end(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind a command of a command, too: it is the input that is refused, not the flag."""
+    assert frame.main([*words, "--log-level", "debug", "--log-format", "json"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert logging.getLogger().level == logging.DEBUG
+
+    with pytest.raises(SystemExit) as ended:
+        frame.main([*words, "--version"])
+    assert ended.value.code == 0
