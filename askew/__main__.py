@@ -42,7 +42,7 @@ SUMMARIES = {
     "istio": "print the Istio objects that would be applied, or take them back",
     "watchdog": "take our EnvoyFilters back when no control plane is ready",
     "enforcer": "apply, show or take back actions on this node",
-    "lab": "a whole mesh on this machine: bench, demo, simulate, up",
+    "lab": "a whole mesh on this machine: bench, demo, simulate, up; one node: colocate, squeeze",
 }
 
 
@@ -85,9 +85,18 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         if name == wanted:  # only the wanted one is imported: the others may be large, or need an extra
             module = _load(name, table[name])
             module.add_arguments(command)
+            _add_below(command, everywhere)
             command.set_defaults(run=module.run)
     # Not set_defaults: the actions are shared with the commands, whose default would then override what stands before.
     return parser.parse_args(arguments, argparse.Namespace(log_level="info", log_format="text"))
+
+
+def _add_below(parser: argparse.ArgumentParser, everywhere: argparse.ArgumentParser) -> None:
+    """Let what all commands take stand behind a command's own commands, too."""
+    for action in parser._actions:
+        for child in dict.fromkeys(action.choices.values()) if isinstance(action, argparse._SubParsersAction) else ():
+            child._add_container_actions(everywhere)
+            _add_below(child, everywhere)
 
 
 def _table() -> dict[str, str]:

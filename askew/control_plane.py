@@ -182,7 +182,9 @@ class ControlPlane:
                 parts.create_task(guarded("node agents", self.agents.run()), name="node-agents")
                 parts.create_task(guarded("memory", self.memory_store.run(lambda: self.memory)), name="memory")
                 self.ready = True
-                log.info("ready: xds on port %d, http on port %d", self.xds.port, self.http_port)
+                hosts = self.settings.xds.host, self.settings.http.host
+                said = len(self.topology.services), hosts[0], self.xds.port, hosts[1], self.http_port
+                log.info("ready: %d services; xds on %s port %d, http on %s port %d", *said)
                 on_ready()
         finally:
             self.ready = False

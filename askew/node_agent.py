@@ -25,7 +25,7 @@ from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
 from askew.node_partitioning import NodePartitioning
-from askew.node_resources import divisibles
+from askew.node_resources import divisibles, named_resources
 from askew.settings import HttpSettings
 from enforcer import agent_pages
 from enforcer.agent import NodeAgent, Role
@@ -63,6 +63,15 @@ class EnforceSettings:
     api: ApiSettings = field(default_factory=ApiSettings)
     agent: AgentSettings = field(default_factory=AgentSettings)
     http: HttpSettings = field(default_factory=lambda: HttpSettings(port=18180))
+
+
+def check_agent(settings: AgentSettings) -> None:
+    """Raise BadInputError for what no node can do, before anything starts."""
+    offered = [name for name in STRATEGIES if name not in NOT_OFFERED] + [NO_STRATEGY]
+    if settings.strategy not in offered:
+        raise BadInputError("agent.strategy", settings.strategy, ", ".join(offered))
+    if settings.resources != "auto":
+        named_resources(settings.resources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +156,6 @@ class NodeAgentProcess:
         settings = self.settings.agent
         if settings.strategy == NO_STRATEGY:
             return
-        offered = [name for name in STRATEGIES if name not in NOT_OFFERED]
-        if settings.strategy not in offered:
-            raise BadInputError("agent.strategy", settings.strategy, ", ".join([*offered, NO_STRATEGY]))
         strategy = STRATEGIES[settings.strategy]
         extents = read_extents(self.host.paths)
         partitioning = NodePartitioning(

@@ -38,15 +38,22 @@ def divisibles(capabilities: Mapping[str, str], extents: Extents, settings: Agen
         processor: Resource = "cpuset" if extents.cpus >= CPUSET_FROM and "cpuset" in have else "cpu"
         chosen: list[str] = [name for name in (processor, "cache", "cpu_frequency", *SIZED) if name in have]
     else:
-        chosen = [name.strip() for name in settings.resources.split(",") if name.strip()]
+        chosen = named_resources(settings.resources)
     found: list[Divisible] = []
     for name in chosen:
-        if name not in DIVISIBLE:
-            raise BadInputError("agent.resources", name, "auto, or of " + ", ".join(DIVISIBLE))
         if name not in have:
             raise BadInputError("agent.resources", name, f"what this node has ({_why_not(name, capabilities)})")
         found.append(have[name])
     return tuple(found)
+
+
+def named_resources(listed: str) -> list[str]:
+    """Return the resources of a list with commas. Raises BadInputError for one that no node divides."""
+    names = [name.strip() for name in listed.split(",") if name.strip()]
+    for name in names:
+        if name not in DIVISIBLE:
+            raise BadInputError("agent.resources", name, "auto, or of " + ", ".join(DIVISIBLE))
+    return names
 
 
 def _is_had(resource: str, capabilities: Mapping[str, str]) -> bool:

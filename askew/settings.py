@@ -200,8 +200,8 @@ def _from_file(current: T, section: str, values: object) -> T:
         if key not in known:
             raise BadInputError(f"{section}.{key}", key, "the keys " + ", ".join(known))
         default = getattr(current, key)
-        if not _fits(value, default) or _out_of_range(value):
-            raise BadInputError(f"{section}.{key}", value, _allowed(default))
+        if not _fits(value, default) or _out_of_range(key, value):
+            raise BadInputError(f"{section}.{key}", value, _allowed(key, default))
         current = replace(current, **{key: type(default)(value)})  # type: ignore[type-var]
     return current
 
@@ -209,18 +209,23 @@ def _from_file(current: T, section: str, values: object) -> T:
 def _from_environment(current: T, section: str, environment: Mapping[str, str]) -> T:
     for known in fields(current):  # type: ignore[arg-type]
         name = f"ASKEW_{section}_{known.name}".upper()
-        if name not in environment:
+        if name not in environment or _is_service_link(name, environment[name]):
             continue
         default = getattr(current, known.name)
         try:
             value = _read(environment[name], default)
         except ValueError:
             value = None
-        if value is None or _out_of_range(value):
-            allowed = _allowed(default)
+        if value is None or _out_of_range(known.name, value):
+            allowed = _allowed(known.name, default)
             raise CommandError(one_line(f"{name}: found {shown(environment[name])}, allowed: {allowed}"))
         current = replace(current, **{known.name: value})  # type: ignore[type-var]
     return current
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes wrote this: to pods of its namespace a Service ``askew-http`` is ``ASKEW_HTTP_PORT=tcp://…``."""
+    return name.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://"))
 
 
 def _fits(value: object, default: object) -> bool:
@@ -238,13 +243,19 @@ def _read(text: str, default: object) -> Any:
     return type(default)(text)  # type: ignore[call-arg]
 
 
-def _out_of_range(value: object) -> bool:
-    return isinstance(value, (int, float)) and not 0 <= value < 1e15
+def _is_port(key: str) -> bool:
+    return key == "port" or key.endswith("_port")
 
 
-def _allowed(default: object) -> str:
+def _out_of_range(key: str, value: object) -> bool:
+    return isinstance(value, (int, float)) and not 0 <= value < (65536 if _is_port(key) else 1e15)
+
+
+def _allowed(key: str, default: object) -> str:
     if isinstance(default, bool):
         return "true or false"
+    if _is_port(key):
+        return "a port from 0 to 65535"
     if isinstance(default, int):
         return "an integer >= 0"
     return "a number >= 0" if isinstance(default, float) else "a string"

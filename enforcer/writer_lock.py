@@ -26,7 +26,7 @@ def only_writer(state_directory: str, name: str) -> Iterator[None]:
         os.makedirs(state_directory, mode=0o700, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        raise JournalError(f"{path}: {error.strerror}") from error
+        raise JournalError(f"{path}: {error.strerror}, allowed: a state directory that can be written") from error
     try:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

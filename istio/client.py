@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import aiohttp
@@ -273,6 +274,7 @@ async def connect(settings: KubernetesSettings) -> KubernetesClient:
         if not settings.kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
+            _find_kubeconfig(settings.kubeconfig)
             file, context = settings.kubeconfig or None, settings.context or None
             await load_kube_config(file, context, client_configuration=configuration, persist_config=False)
         return KubernetesClient(configuration, settings)
@@ -280,6 +282,13 @@ async def connect(settings: KubernetesSettings) -> KubernetesClient:
         where = settings.kubeconfig or "kubernetes"
         allowed = "kubernetes.api_server, a kubeconfig, or a pod's service account"
         raise CannotConnectError(one_line(f"{where}: found {error}, allowed: {allowed}")) from error
+
+
+def _find_kubeconfig(file: str) -> None:
+    """Raise ConfigException where there is none: the library would miss a key in it instead."""
+    wanted = [file] if file else (os.environ.get("KUBECONFIG") or "~/.kube/config").split(os.pathsep)
+    if not any(Path(one).expanduser().is_file() for one in wanted):
+        raise ConfigException(f"no file {os.pathsep.join(wanted)}")
 
 
 def _managed() -> dict[str, str]:

@@ -28,6 +28,9 @@ NATIVE = (DESTINATION_RULES, VIRTUAL_SERVICES)
 """Of the mode ``native``: their weights would go stale, and lead to nodes that have no endpoint any more."""
 
 
+NEVER_LOOKED = -1
+
+
 @dataclass(frozen=True, slots=True)
 class WatchdogSettings:
     """How patient it is."""
@@ -89,6 +92,7 @@ class Watchdog:
         self._store, self._to, self._settings = store, to, settings
         self._now_s, self._wall_s = now_s, wall_s
         self._vigil = Vigil(settings.limit_s)
+        self._seen: int | None = NEVER_LOOKED
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -104,18 +108,33 @@ class Watchdog:
                 namespace=self._settings.namespace,
                 label_selector=f"kubernetes.io/service-name={self._settings.service}",
             )
-            if not self._vigil.observe(ready_replicas(slices), now_s=self._now_s()):
+            ready = ready_replicas(slices)
+            self._say(ready)
+            if not self._vigil.observe(ready, now_s=self._now_s()):
                 return Outcome()
             outcome = await remove_all(self._store, self._to, kinds=(ENVOY_FILTERS,))
             await self._remove_native(outcome)
         except IstioError as error:
-            log.warning("the API does not answer, nothing is known of the control plane: %s", error)
+            self._say(None, str(error))
             self._vigil.observe(None, now_s=self._now_s())
             return Outcome()
         if outcome.deleted:
             log.error("no replica of the control plane is ready for %.0f s: %s", self._settings.limit_s, _list(outcome))
         await self._tell(outcome)
         return outcome
+
+    def _say(self, ready: int | None, why: str = "") -> None:
+        """Log how many replicas are ready, when that is another number than before; None for unknown."""
+        if ready == self._seen:
+            return
+        self._seen = ready
+        service = f"{self._settings.namespace}/{self._settings.service}"
+        if ready is None:
+            log.warning("the API does not answer, nothing is known of the control plane: %s", why)
+        elif ready:
+            log.info("%d replicas of %s are ready", ready, service)
+        else:
+            log.warning("no replica of %s is ready; after %.0f s its objects go", service, self._settings.limit_s)
 
     async def _remove_native(self, outcome: Outcome) -> None:
         """Take back what the mode ``native`` has made; who does not use it need not grant the right to."""

@@ -18,7 +18,7 @@ from lab.machine import cpu_time
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
 from lab.mesh_document import ROUTING, Rates
 from lab.obedience import watch_change
-from lab.options import add_mesh_options, chosen_application, run_until_signal, seconds
+from lab.options import add_mesh_options, check_file, chosen_application, run_until_signal, seconds
 from lab.progress import Teller, teller
 from lab.report import DemoReport, Phase
 from lab.topology_file import shipped_file
@@ -56,8 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the demo; raise LabError, one line, where something failed, lost requests included."""
     settings = DemoSettings(chosen_application(args), args.seconds, args.rates, args.cross_node_delay_ms, args.seed)
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise LabError(f"--json {args.json}: no such folder, allowed: a file in a folder that exists")
+    check_file("--json", args.json)
     with teller() as progress:
         report = run_until_signal(run_demo(settings, progress))
     report.print(Console())

@@ -21,7 +21,7 @@ from lab.errors import LabError
 from lab.imbalance_picture import draw
 from lab.imbalance_report import HEADINGS, markdown, runs_json, table
 from lab.imbalance_run import ALL_POLICIES, ASKEW, DEAF, POLICIES, Run, RunSettings, run_once
-from lab.options import rate, run_until_signal, seconds
+from lab.options import check_file, rate, run_until_signal, seconds
 from lab.progress import teller
 
 HELP = "p99 while an antagonist slows one of six containers, on real Envoys: Askew and what Envoy offers"
@@ -55,9 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run all; raise LabError, one line, where something failed, or Askew lost a request."""
-    for option, file in (("--json", args.json), ("--picture", args.picture)):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise LabError(f"{option} {file}: no such folder, allowed: a file in a folder that exists")
+    check_file("--json", args.json)
+    check_file("--picture", args.picture, endings=(".svg", ".png"))
     settings = replace(
         DEFAULT,
         warm_up_s=round(args.warm_up),

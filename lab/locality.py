@@ -29,7 +29,7 @@ from lab.locality_report import HEADINGS, Cell, Row, make_row, markdown, rows_js
 from lab.machine import cpu_time
 from lab.mesh import LabMesh, MeshSettings, run_in_mesh
 from lab.mesh_document import ROUTING
-from lab.options import rate, run_until_signal, seconds
+from lab.options import check_file, rate, run_until_signal, seconds
 from lab.placing import PLACEMENTS, Placement, placed_topology
 from lab.progress import Teller, teller
 from lab.topology_file import MOST_NODES, load_application, names, shipped_file
@@ -82,8 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the grid; raise LabError, one line, where something failed, lost requests included."""
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise LabError(f"--json {args.json}: no such folder, allowed: a file in a folder that exists")
+    check_file("--json", args.json)
     settings = LocalitySettings(
         args.app, args.nodes, args.replicas, args.seeds, args.seconds, args.placement, args.rate
     )

@@ -7,12 +7,14 @@ import asyncio
 import signal
 from collections.abc import Coroutine
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from askew.errors import CommandError
 from lab.application import Application
 from lab.mesh_document import Rates
 from lab.topology_file import load_application, names, shipped_file
+from mesh.errors import one_line, shown
 
 T = TypeVar("T")
 LONGEST_S = 86_400.0
@@ -44,12 +46,12 @@ def chosen_application(args: argparse.Namespace) -> Application:
 
 def seconds(text: str) -> float:
     """Return a duration of 1 s to a day. Raises ArgumentTypeError for anything else."""
-    return _number(text, low=1.0, high=LONGEST_S, allowed="seconds from 1 to 86400")
+    return number(text, low=1.0, high=LONGEST_S, allowed="seconds from 1 to 86400")
 
 
 def rate(text: str) -> float:
     """Return requests per second. Raises ArgumentTypeError for anything else."""
-    return _number(text, low=0.1, high=10_000.0, allowed="requests per second from 0.1 to 10000")
+    return number(text, low=0.1, high=10_000.0, allowed="requests per second from 0.1 to 10000")
 
 
 def delay_ms(text: str) -> int:
@@ -57,6 +59,16 @@ def delay_ms(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) > 10_000:
         raise argparse.ArgumentTypeError(f"found {text!r}, allowed: whole milliseconds from 0 to 10000")
     return int(text)
+
+
+def check_file(option: str, path: Path | None, *, endings: tuple[str, ...] = ()) -> None:
+    """Raise CommandError, before anything is measured, for a file that could not be written at the end."""
+    if path is None:
+        return
+    if not path.absolute().parent.is_dir():
+        raise CommandError(one_line(f"{option} {path}: no such folder, allowed: a file in a folder that exists"))
+    if endings and path.suffix not in endings:
+        raise CommandError(one_line(f"{option}: found {shown(path.name)}, allowed: a name that ends in {endings}"))
 
 
 def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
@@ -88,7 +100,8 @@ def run_until_signal(work: Coroutine[Any, Any, T]) -> T:
         raise CommandError(f"askew lab: ended by {name}", exit_code=128 + (heard[0] if heard else 1)) from None
 
 
-def _number(text: str, *, low: float, high: float, allowed: str) -> float:
+def number(text: str, *, low: float, high: float, allowed: str) -> float:
+    """Return a number of ``low`` to ``high``. Raises ArgumentTypeError for anything else."""
     try:
         value = float(text)
     except ValueError:

@@ -12,8 +12,17 @@ def host_and_port(text: str) -> tuple[str, int]:
     ('::1', 18000)
     """
     host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    if (
+        not colon
+        or not host
+        or "[" in host
+        or "]" in host
+        or not port.isascii()
+        or not port.isdigit()
+        or int(port) > 65535
+    ):
         raise argparse.ArgumentTypeError(f"found {text!r}, allowed: HOST:PORT")
     return host, int(port)
 

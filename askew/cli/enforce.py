@@ -14,7 +14,7 @@ from pathlib import Path
 from askew.cli.addresses import host_and_port
 from askew.cli.input_file import read_text
 from askew.errors import CommandError
-from askew.node_agent import EnforceSettings, NodeAgentProcess, NodeChoice
+from askew.node_agent import EnforceSettings, NodeAgentProcess, NodeChoice, check_agent
 from askew.settings import compose_over
 from enforcer.agent import ROLES
 from enforcer.errors import BadAgentSettingsError
@@ -70,8 +70,9 @@ def _settings(args: argparse.Namespace) -> EnforceSettings:
         settings = replace(settings, http=replace(settings.http, host=args.http[0], port=args.http[1]))
     try:
         check_api(settings.api)
-    except BadAgentSettingsError as error:
-        raise CommandError(str(error)) from error
+        check_agent(settings.agent)
+    except (BadAgentSettingsError, BadInputError) as error:
+        raise CommandError(one_line(str(error))) from error
     return settings
 
 

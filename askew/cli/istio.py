@@ -104,6 +104,8 @@ async def _remove(settings: ServeSettings, *, dry_run: bool) -> int:
         outcome = await remove_all(client, settings.istio)
     for ref in outcome.deleted:
         print(f"{ref} removed")
+    if outcome.deleted:
+        print("a control plane that runs writes them again where a Service is still annotated", file=sys.stderr)
     if outcome.refused:
         raise CommandError("; ".join(f"{ref}: {why}" for ref, why in outcome.refused.items()), exit_code=1)
     if not outcome.deleted:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -16,16 +17,23 @@ from askew.cli.addresses import host_and_port
 from askew.cli.input_file import parse_file, read_text
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
-from askew.settings import ServeSettings, compose
+from askew.http_access import TokenFile
+from askew.mtls_port import mtls_settings
+from askew.settings import ServeSettings, compose_over
 from askew.settings_check import check
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
+from xds_server.errors import BadSettingsError
+from xds_server.settings import XdsSettings
+from xds_server.tls import read_certificates
 
 if TYPE_CHECKING:
     from askew.beside_kubernetes import BesideKubernetes
 
+log = logging.getLogger(__name__)
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
+IN_A_CLUSTER = "0.0.0.0"  # the kubelet's probes come from elsewhere; the pages still answer loopback or a token alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +50,7 @@ def run(args: argparse.Namespace, *, make_plane: Callable[[str, ServeSettings], 
     """Serve until a signal. Another control plane than ours, of the same make, is for comparisons."""
     settings = _settings(args)
     if args.check:
+        _check_files(settings)
         if args.mesh is not None:
             parse_file(args.mesh, parse_mesh_file)
         return 0
@@ -55,8 +64,11 @@ def run(args: argparse.Namespace, *, make_plane: Callable[[str, ServeSettings], 
 
 def _settings(args: argparse.Namespace) -> ServeSettings:
     text = None if args.config is None else read_text(args.config)
+    settings = ServeSettings()
+    if args.mesh is None:
+        settings = replace(settings, http=replace(settings.http, host=IN_A_CLUSTER))
     try:
-        settings = compose(file_text=text, environment=os.environ)
+        settings = compose_over(settings, file_text=text, environment=os.environ)
     except BadInputError as error:
         raise CommandError(one_line(f"{args.config}: {error}")) from error
     if args.xds is not None:
@@ -69,16 +81,39 @@ def _settings(args: argparse.Namespace) -> ServeSettings:
     return settings
 
 
+def _check_files(settings: ServeSettings) -> None:
+    """Read the files that the ports would not start without. Raises CommandError as they do."""
+    if settings.http.token_file:
+        TokenFile(settings.http.token_file).load()
+    own = mtls_settings(settings) if settings.http.mtls_certificate_file else None
+    try:
+        for section, files in (("xds.", settings.xds if settings.xds.is_mtls else None), ("http.mtls_", own)):
+            if files is not None:
+                _check_certificates(files, section)
+    except BadSettingsError as error:
+        raise CommandError(one_line(str(error))) from error
+
+
+def _check_certificates(files: XdsSettings, section: str) -> None:
+    read_certificates(files.certificate_file, files.key_file, files.client_ca_file, section=section)
+
+
 async def _serve(root: ControlPlane | BesideKubernetes) -> None:
     """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
     plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
+
+    def end(number: signal.Signals) -> None:
+        log.info("%s: stopping; sidecars keep what they have", number.name)
+        plane.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, plane.cancel)
+        loop.add_signal_handler(number, end, number)
     with suppress(asyncio.CancelledError):
         await plane
+    log.info("stopped")
 
 
 def _kubernetes(settings: ServeSettings) -> BesideKubernetes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from askew.errors import CommandError
 from lab.colocation import experiments
 from lab.colocation.utilisation import ORACLE, STRATEGIES, Measure
+from lab.options import check_file
 
 HELP = "partitioning strategies (PARTIES, Heracles, askew, …) on a simulated node with several services"
 TABLES = ("utilisation", "convergence", "fluctuating", "ablation", "cycles")
@@ -33,6 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run one table. Raises CommandError for bad input."""
     names, services = _strategies(args.strategies), _services(args.services)
+    check_file("--json", args.json)
+    check_file("--picture", args.picture)
     rows = _rows(args, names, services)
     if args.table == "utilisation":
         print(_utilisation_table(rows))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from askew.errors import CommandError
+from lab.options import check_file
 from mesh.errors import one_line, shown
 
 if TYPE_CHECKING:  # numba takes a second to import: only a run pays for it, not every `askew lab`
@@ -46,8 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if "list" in (args.scenario, args.policies):
         _print_names(scenarios, POLICIES)
         return 0
-    _check_file("--json", args.json)
-    _check_file("--picture", args.picture, endings=(".svg", ".png"))
+    check_file("--json", args.json)
+    check_file("--picture", args.picture, endings=(".svg", ".png"))
     make_scenario = _one("--scenario", args.scenario, scenarios)
     chosen = list(POLICIES) if args.policies == "all" else args.policies.split(",")
     policies = {name: _one("--policies", name, POLICIES) for name in chosen}
@@ -58,15 +59,6 @@ def run(args: argparse.Namespace) -> int:
         text = json.dumps([asdict(row) for row in rows], indent=1, allow_nan=False)
         args.json.write_text(text + "\n", encoding="utf-8")
     return 0
-
-
-def _check_file(option: str, path: Path | None, *, endings: tuple[str, ...] = ()) -> None:
-    if path is None:
-        return
-    if not path.absolute().parent.is_dir():
-        raise CommandError(one_line(f"{option} {path}: no such folder, allowed: a file in a folder that exists"))
-    if endings and path.suffix not in endings:
-        raise CommandError(one_line(f"{option}: found {shown(path.name)}, allowed: a name that ends in {endings}"))
 
 
 def _show_over_time(scenario: Scenario, rows: list[Row], policies: Iterable[str], args: argparse.Namespace) -> None:

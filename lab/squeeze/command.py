@@ -7,25 +7,49 @@ import json
 import sys
 from pathlib import Path
 
-from lab.options import seconds
+from enforcer.settings import AgentSettings
+from lab.options import check_file, number, seconds
 from lab.squeeze.experiment import SqueezeSettings, squeeze
 from lab.squeeze.report import draw, rows, table
+from mesh.errors import BadInputError
 
 HELP = "two servers and a CPU hog in control groups of our own, without and with the node agent (root)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     standard = SqueezeSettings()
-    parser.add_argument("--strategy", default=standard.strategy, help=f"who decides ({standard.strategy})")
-    parser.add_argument("--target-ms", type=float, default=standard.target_ms, help="p99 target (%(default)s)")
-    parser.add_argument("--seconds", type=seconds, default=standard.lengths_s[2], help="length of the agent's phase")
-    parser.add_argument("--json", metavar="FILE", help="write rows and settings")
-    parser.add_argument("--svg", metavar="FILE", help="write the picture over time")
-    parser.add_argument("--decisions", metavar="FILE", help="write the agent's log: each decision and why")
+    parser.add_argument(
+        "--strategy", type=_strategy, default=standard.strategy, metavar="NAME", help="who decides (%(default)s)"
+    )
+    parser.add_argument(
+        "--target-ms", type=_target_ms, default=standard.target_ms, metavar="X", help="p99 target (%(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=seconds, default=standard.lengths_s[2], metavar="N", help="of the agent's phase (%(default)s)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write rows and settings")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="write the picture over time")
+    parser.add_argument("--decisions", type=Path, metavar="FILE", help="write the agent's log: each decision and why")
+
+
+def _strategy(text: str) -> str:
+    from askew.node_agent import check_agent  # as late as the agent itself: other commands need none
+
+    try:
+        check_agent(AgentSettings(strategy=text))
+    except BadInputError as error:
+        raise argparse.ArgumentTypeError(f"found {text!r}, allowed: {error.allowed}") from error
+    return text
+
+
+def _target_ms(text: str) -> float:
+    return number(text, low=0.1, high=1e6, allowed="milliseconds from 0.1 to 1000000")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run it, print the table, write what is asked for."""
+    for option, file in (("--json", args.json), ("--svg", args.svg), ("--decisions", args.decisions)):
+        check_file(option, file)
     calm_s, hog_s, _ = SqueezeSettings().lengths_s
     settings = SqueezeSettings(
         strategy=args.strategy, target_ms=args.target_ms, lengths_s=(calm_s, hog_s, args.seconds)
@@ -44,9 +68,9 @@ def run(args: argparse.Namespace) -> int:
             "agent_start_cpu_s": round(seen.agent_start_cpu_s, 2),
             "rows": rows(seen),
         }
-        Path(args.json).write_text(json.dumps(answer, indent=2) + "\n")
+        args.json.write_text(json.dumps(answer, indent=2) + "\n")
     if args.svg:
-        draw(seen, Path(args.svg))
+        draw(seen, args.svg)
     if args.decisions:
-        Path(args.decisions).write_text(seen.agent_log)
+        args.decisions.write_text(seen.agent_log)
     return 0

@@ -87,7 +87,7 @@ def control_plane(api: ApiServer, name: str, agent_port: int) -> Any:
     """Run a replica on the cluster."""
     return started(
         "serve", "--kubernetes", "--xds", "127.0.0.1:0", "--http", "127.0.0.1:0",
-        ready=r"ready: xds on port (\d+), http on port (\d+)",
+        ready=r"xds on \S+ port (\d+), http on \S+ port (\d+)",
         environment={
             "ASKEW_KUBERNETES_API_SERVER": api.url,
             "ASKEW_NODES_AGENT_PORT": str(agent_port),

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 import askew.__main__ as frame
+from askew.cli.addresses import host_and_port
 from askew.errors import CommandError
 from mesh.errors import BadInputError
 
@@ -162,3 +163,34 @@ def test_a_fault_of_ours_is_not_dressed_up_as_bad_input(greet: ModuleType) -> No
 def test_every_built_in_command_has_a_summary() -> None:
     """``askew --help`` says one line on each command."""
     assert set(frame.BUILT_IN) <= set(frame.SUMMARIES)
+
+
+@pytest.mark.parametrize("text", ["[::1:18000", "::1]:18000", "[::1]", "a[b]:1", ":1", "h:65536", "h:x"])
+def test_a_half_written_address_is_refused(text: str) -> None:
+    """Brackets belong together, around an IPv6 address; there is a host and a port."""
+    with pytest.raises(argparse.ArgumentTypeError, match="HOST:PORT"):
+        host_and_port(text)
+    assert host_and_port("[::1]:18000") == ("::1", 18000)
+    assert host_and_port("localhost:0") == ("localhost", 0)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("istio", "render", "--mesh", "nowhere.yaml"),
+        ("enforcer", "status", "--host-root", "/nowhere"),
+        ("lab", "demo", "--json", "/nowhere/a.json"),
+        ("lab", "bench", "locality", "--json", "/nowhere/a.json"),
+    ],
+)
+def test_what_all_commands_take_may_stand_at_the_very_end(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Behind a command of a command, too: it is the input that is refused, not the flag."""
+    assert frame.main([*words, "--log-level", "debug", "--log-format", "json"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert logging.getLogger().level == logging.DEBUG
+
+    with pytest.raises(SystemExit) as ended:
+        frame.main([*words, "--version"])
+    assert ended.value.code == 0

@@ -157,7 +157,8 @@ def test_a_dry_run_writes_nothing(host: Path) -> None:
         (["--grpc", "0.0.0.0:0"], {}, "api.host"),
         (["--containers", "/nowhere.json"], {}, "/nowhere.json"),
         ([], {"ASKEW_AGENT_STRATEGY": "magic"}, "agent.strategy: found 'magic'"),
-        ([], {"ASKEW_AGENT_RESOURCES": "cache"}, "agent.resources: found 'cache'"),
+        ([], {"ASKEW_AGENT_RESOURCES": "cpu,gpu"}, "agent.resources: found 'gpu', allowed: auto, or of cpu, cpuset"),
+        ([], {"ASKEW_API_PORT": "99999"}, "ASKEW_API_PORT: found '99999', allowed: a port from 0 to 65535"),
         ([], {"ASKEW_API_CERTIFICATE_FILE": "/x"}, "api.key_file, api.client_ca_file"),
     ],
 )
@@ -174,6 +175,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
         monkeypatch.setenv(name, value)
 
     code = main([*command(host)[3:], *more])
-    last = capfd.readouterr().err.splitlines()[-1]
+    (line,) = capfd.readouterr().err.splitlines()
 
-    assert (code, said in last) == (2, True)
+    assert (code, said in line) == (2, True)
+
+
+def test_what_a_node_lacks_is_said_after_what_it_has(
+    host: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The log has told by then what the node can do; the last line says what is missing."""
+    monkeypatch.setenv("ASKEW_AGENT_RESOURCES", "cache")
+
+    assert main(command(host)[3:]) == 2
+    assert "agent.resources: found 'cache', allowed: what this node has" in capfd.readouterr().err.splitlines()[-1]

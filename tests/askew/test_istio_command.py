@@ -107,7 +107,9 @@ async def test_remove_takes_all_back(api: ApiServer, capsys: pytest.CaptureFixtu
     assert api.all_of("EnvoyFilter") == []
     assert await asyncio.to_thread(main, ["istio", "remove"]) == 0
 
-    lines = capsys.readouterr().out.splitlines()
+    out, err = capsys.readouterr()
+    assert err == "a control plane that runs writes them again where a Service is still annotated\n"
+    lines = out.splitlines()
     assert lines == [
         "EnvoyFilter istio-system/askew-xds-cluster would go",
         "EnvoyFilter istio-system/askew.default.shop would go",

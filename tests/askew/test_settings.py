@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from askew.__main__ import main
+from askew.__main__ import _parse, main
+from askew.cli.serve import _settings
 from askew.errors import CommandError
 from askew.settings import compose
 from mesh.errors import BadInputError
@@ -42,6 +43,15 @@ def test_the_environment_takes_nothing_else_for_one(written: str) -> None:
     """Least of all ``yes`` for false, or an empty text for true."""
     with pytest.raises(CommandError, match="true or false"):
         compose(file_text=None, environment={"ASKEW_XDS_PLAINTEXT_BEYOND_LOOPBACK": written})
+
+
+def test_a_link_of_kubernetes_is_no_setting() -> None:
+    """The kubelet gives each pod of a namespace variables of its Services: ``askew-http`` makes one with our name."""
+    links = {"ASKEW_HTTP_PORT": "tcp://10.96.7.8:18080", "ASKEW_XDS_PORT": "tcp://10.96.7.9:18000"}
+
+    assert compose(file_text="http: {port: 81}", environment=links).http.port == 81
+    with pytest.raises(CommandError, match="ASKEW_HTTP_PORT"):
+        compose(file_text=None, environment={"ASKEW_HTTP_PORT": "10.96.7.8:18080"})
 
 
 @pytest.mark.parametrize("setting", ["xds: {port: true}", "loop: {tick_s: false}", "http: {host: true}"])
@@ -82,3 +92,52 @@ def test_serve_refuses_files_that_it_cannot_use(tmp_path: Path, capsys: pytest.C
         tmp_path, *free, str(tmp_path / "tls.yaml"), capsys=capsys
     )
     assert "http.token_file: found" in refused(tmp_path, *free, str(tmp_path / "token.yaml"), capsys=capsys)
+
+
+@pytest.mark.usefixtures("logging_as_before")
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("xds: {certificate_file: c, key_file: k, client_ca_file: a}", "xds.certificate_file: found 'c' (No such file"),
+        ("http: {token_file: none}", "http.token_file: found 'none' (No such file"),
+        (
+            "http: {mtls_host: 127.0.0.1, mtls_certificate_file: c, mtls_key_file: k, mtls_client_ca_file: a}",
+            "http.mtls_certificate_file: found 'c' (No such file",
+        ),
+    ],
+)
+def test_check_reads_the_files_that_the_ports_need(
+    settings: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What ``--check`` accepts, starts."""
+    (tmp_path / "settings.yaml").write_text(settings)
+
+    assert said in refused(tmp_path, "--check", "--config", str(tmp_path / "settings.yaml"), capsys=capsys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "expected"),
+    [
+        (["--kubernetes"], None, "0.0.0.0"),
+        (["--kubernetes"], "127.0.0.9", "127.0.0.9"),
+        (["--kubernetes", "--http", "127.0.0.8:1"], "127.0.0.9", "127.0.0.8"),
+        (["--mesh", "mesh.yaml"], None, "127.0.0.1"),
+    ],
+)
+def test_in_a_cluster_the_pages_are_on_all_addresses(
+    arguments: list[str], variable: str | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kubelet's probes come from elsewhere; who sets an address, or has a mesh file, gets what is asked for."""
+    if variable is not None:
+        monkeypatch.setenv("ASKEW_HTTP_HOST", variable)
+
+    assert _settings(_parse(["serve", *arguments])).http.host == expected
+
+
+def test_a_port_is_at_most_65535() -> None:
+    """In the file and in the environment; what ends with ``port`` is one, and nothing else."""
+    with pytest.raises(BadInputError, match=r"^xds\.port: found 70000, allowed: a port from 0 to 65535$"):
+        compose(file_text="xds: {port: 70000}", environment={})
+    with pytest.raises(CommandError, match=r"^ASKEW_HTTP_MTLS_PORT: found '65536', allowed: a port from 0 to 65535$"):
+        compose(file_text=None, environment={"ASKEW_HTTP_MTLS_PORT": "65536"})
+    assert compose(file_text="xds: {port: 65535, max_pending_requests: 70000}", environment={}).xds.port == 65535

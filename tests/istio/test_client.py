@@ -210,3 +210,11 @@ async def test_no_configuration_is_told_in_one_line(tmp_path: Path) -> None:
     """A person reads what would be taken."""
     with pytest.raises(CannotConnectError, match=r"allowed: kubernetes\.api_server"):
         await connect(KubernetesSettings(kubeconfig=str(tmp_path / "none")))
+
+
+async def test_a_kubeconfig_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the first key that an empty one lacks. Of several files one may be missing."""
+    monkeypatch.setenv("KUBECONFIG", "/nonexistent/one:/nonexistent/two")
+
+    with pytest.raises(CannotConnectError, match="found no file /nonexistent/one:/nonexistent/two, allowed:"):
+        await connect(KubernetesSettings())

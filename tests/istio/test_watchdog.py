@@ -156,3 +156,25 @@ async def test_it_needs_no_right_to_the_rules_of_mode_native(
     await watchdog.look()
 
     assert filters(api) == 0
+
+
+async def test_the_log_says_what_changes_and_nothing_twice(
+    api: ApiServer, watchdog: Watchdog, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever reads it sees that somebody watches; an outage of an hour is one line, not one a second."""
+    caplog.set_level("INFO", logger="istio.watchdog")
+    api.put(replicas(True, True))
+    await watchdog.look()
+    await watchdog.look()
+    await api.stop()
+    for _ in range(3):
+        await watchdog.look()
+    await api.start()
+    api.put(replicas(False, False))
+    for _ in range(3):
+        await watchdog.look()
+
+    first, second, third = (record.getMessage() for record in caplog.records)
+    assert first == "2 replicas of askew-system/askew-xds are ready"
+    assert second.startswith("the API does not answer, nothing is known of the control plane: ")
+    assert third == "no replica of askew-system/askew-xds is ready; after 10 s its objects go"

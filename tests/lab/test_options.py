@@ -22,6 +22,8 @@ from tests.lab.command_line import askew_lab
         (["demo", "--cross-node-delay-ms", "0.5"], "found '0.5', allowed: whole milliseconds from 0 to 10000"),
         (["demo", "--app", "bookstore"], "argument --app: invalid choice: 'bookstore'"),
         (["up", "--routing", "local"], "argument --routing: invalid choice: 'local'"),
+        (["squeeze", "--strategy", "magic"], "argument --strategy: found 'magic', allowed: askew, parties"),
+        (["squeeze", "--target-ms", "nan"], "found 'nan', allowed: milliseconds from 0.1 to 1000000"),
         (["dance"], "invalid choice: 'dance'"),
     ],
 )
@@ -34,11 +36,12 @@ def test_a_bad_option_is_one_line(arguments: list[str], message: str) -> None:
     assert ended.stderr.count("\n") == 1
 
 
-def test_a_report_that_cannot_be_written_is_refused_before_the_run() -> None:
+@pytest.mark.parametrize("command", ["demo", "bench locality", "bench imbalance", "colocate", "squeeze"])
+def test_a_report_that_cannot_be_written_is_refused_before_the_run(command: str) -> None:
     """Nobody waits a minute to learn that the folder is not there."""
-    ended = askew_lab("demo", "--json", "/nowhere/at/all.json")
+    ended = askew_lab(*command.split(), "--json", "/nowhere/at/all.json")
 
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert ended.stderr.count("\n") == 1
     assert "no such folder" in ended.stderr
 

@@ -84,6 +84,54 @@ def test_containers_are_narrow() -> None:
 
 
 @needs_kubectl
+def test_all_but_the_node_agents_pass_pod_security_restricted() -> None:
+    """What docs/kubernetes.md says: no root, a seccomp profile, and volumes that hold nothing of the node."""
+    seen = 0
+    for name, pod, container in containers(("Deployment",)):
+        rights = pod.get("securityContext", {}) | container["securityContext"]
+        assert rights["runAsNonRoot"] is True, name
+        assert rights["seccompProfile"]["type"] == "RuntimeDefault", name
+        kinds = {kind for volume in pod["volumes"] for kind in volume} - {"name"}
+        assert kinds <= {"configMap", "secret", "emptyDir", "projected"}, name
+        assert not pod.get("hostNetwork"), name
+        seen += 1
+    assert seen >= 10
+
+
+@needs_kubectl
+def test_no_pod_of_our_namespace_gets_variables_of_services() -> None:
+    """The Service ``askew-http`` would be ``ASKEW_HTTP_PORT`` there, which is a setting's name, and no port number."""
+    pods = [
+        one["spec"]["template"]["spec"]
+        for name in RENDERED
+        for one in rendered(name)
+        if one["kind"] in WORKLOADS and one["metadata"].get("namespace") == "askew-system"
+    ]
+    assert len(pods) >= 8
+    assert all(pod["enableServiceLinks"] is False for pod in pods)
+
+
+@needs_kubectl
+def test_askews_own_sidecar_stands_in_the_way_of_nothing() -> None:
+    """Beside Istio neither probes nor scrapes go over the sidecar's port, which the NetworkPolicy does not open."""
+    (pod,) = [
+        one["spec"]["template"]
+        for one in rendered("overlays/istio")
+        if one["kind"] == "Deployment" and one["metadata"]["name"] == "askew"
+    ]
+    annotations = pod["metadata"]["annotations"]
+    assert annotations["sidecar.istio.io/rewriteAppHTTPProbers"] == "false"
+    assert annotations["prometheus.istio.io/merge-metrics"] == "false"
+    assert annotations["prometheus.io/port"] == "18080"
+    (policy,) = [
+        one
+        for one in rendered("overlays/istio")
+        if (one["kind"], one["metadata"]["name"]) == ("NetworkPolicy", "askew")
+    ]
+    assert 15020 not in [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]]
+
+
+@needs_kubectl
 def test_every_volume_is_there_and_used() -> None:
     """A pod mounts what it declares, and declares what it mounts."""
     for name in RENDERED:
@@ -273,3 +321,13 @@ def test_alerts_fire_when_they_should() -> None:
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_says_where_to_read_on() -> None:
+    """Each rule leads to its heading in docs/alerts.md, and no heading is left of a rule that is gone."""
+    rules = yaml.safe_load((MANIFESTS / "monitoring" / "alerts.yaml").read_text())
+    alerts = {rule["alert"]: rule["annotations"]["runbook"] for group in rules["groups"] for rule in group["rules"]}
+    headings = re.findall(r"^## (\w+)$", (HERE / "docs" / "alerts.md").read_text(), re.MULTILINE)
+
+    assert sorted(headings) == sorted(alerts)
+    assert alerts == {name: f"docs/alerts.md#{name.lower()}" for name in alerts}
