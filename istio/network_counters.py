@@ -3,12 +3,14 @@
 cAdvisor counts per pod (its pause container), not per container, and per interface. What its series carry differs with
 the kubelet's version, the container runtime and relabelling, so that what is there is looked at first and what is
 missing is said. Known gaps: no pod label on some runtimes; pods on the host's network count the whole node; the same
-series twice (two scrape jobs, a pair of Prometheus); several interfaces (Multus).
-Source: cAdvisor docs, "Prometheus metrics"; issues google/cadvisor#2207, #3662, kubernetes/kubernetes#122182.
+series twice (two scrape jobs, a pair of Prometheus, a sandbox that was made anew); several interfaces (Multus).
+Source: cAdvisor docs, "Prometheus metrics"; issues google/cadvisor#2207, #3662, kubernetes/kubernetes#122182; its
+``libcontainer`` handler, which shows no interface ``lo*``, ``veth*`` or ``docker*``; Prometheus docs, "honor_labels".
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,7 +30,12 @@ MAIN_INTERFACE = "eth0"
 NOT_TRAFFIC = frozenset(
     {"lo", "tunl0", "sit0", "ip6tnl0", "ip6gre0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0"}
 )
-ONLY_ON_HOSTS = ("veth", "cali", "cni", "docker", "flannel", "br-", "lxc", "cilium", "weave")
+ONLY_ON_HOSTS = (
+    "veth", "cali", "cni", "docker", "flannel", "br-", "lxc", "cilium", "weave", "eni", "azv", "gke", "kube-",
+    "nodelocaldns", "vxlan", "antrea", "ovn", "ovs", "genev",
+)  # fmt: skip
+RENAMED = "exported_"
+"""Before a label of cAdvisor's own where the scrape's label of that name went first."""
 
 Pod = tuple[str, str]  # namespace, name
 Times = Mapping[float, float]  # sample time -> cumulative bytes
@@ -59,13 +66,14 @@ class NetworkCounters:
     ) -> PodCounters:
         """Return every stored sample of ``pods`` in the ``window_s`` seconds before ``time_s`` (None: now).
 
-        The range selector gives the times of the scrapes; a plain query would give its own time to all of them.
+        Two queries. The range selector gives the times of the scrapes; a plain query would give its own time to all of
+        them. The answers are joined in a thread.
         Raises what ``Prometheus.instant`` raises.
         """
         span = f"[{max(1, math.ceil(window_s))}s]"
         receive = await self._prometheus.instant(RECEIVE + span, time_s=time_s)
         transmit = await self._prometheus.instant(TRANSMIT + span, time_s=time_s)
-        return pod_counters(receive, transmit, pods)
+        return await asyncio.to_thread(pod_counters, receive, transmit, pods)
 
 
 def pod_counters(receive: Answer, transmit: Answer, pods: Mapping[Pod, ContainerName]) -> PodCounters:
@@ -109,10 +117,11 @@ def _by_pod(
 ) -> dict[Pod, Interfaces]:
     """Return the samples per pod and interface.
 
-    Of doubled series the one with most samples counts, then the first by its labels: the same for both directions.
+    Of doubled series the one that goes on longest counts (a sandbox that was made anew has another), then the one with
+    most samples, then the first by its labels: the same for both directions.
     """
     found: defaultdict[Pod, Interfaces] = defaultdict(dict)
-    ranks: dict[tuple[Pod, str], tuple[int, list[tuple[str, str]]]] = {}
+    ranks: dict[tuple[Pod, str], tuple[float, int, list[tuple[str, str]]]] = {}
     for one in series:
         pod = _pod_of(one.labels)
         if pod is None:
@@ -123,7 +132,11 @@ def _by_pod(
             continue
         times = _finite(one.samples, left_out)
         interface = one.labels.get("interface", "")
-        rank = (-len(times), sorted(item for item in one.labels.items() if item[0] != "__name__"))
+        rank = (
+            -max(times, default=-math.inf),
+            -len(times),
+            sorted(item for item in one.labels.items() if item[0] != "__name__"),
+        )
         known = ranks.get((pod, interface))
         if known is not None:
             left_out["doubled series"] += 1
@@ -133,9 +146,10 @@ def _by_pod(
 
 
 def _pod_of(labels: Mapping[str, str]) -> Pod | None:
-    for namespace, name in POD_LABELS:
-        if labels.get(namespace) and labels.get(name):
-            return labels[namespace], labels[name]
+    for keys in POD_LABELS:
+        namespace, name = (labels.get(RENAMED + key) or labels.get(key) for key in keys)
+        if namespace and name:
+            return namespace, name
     return None
 
 
