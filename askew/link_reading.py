@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from askew.control_loop import Memory
 from estimators.live_links import busiest_first, counted
 from estimators.pod_links import OpenLinks, PodLinks, open_links, pod_links
-from estimators.told_links import told_links
+from estimators.told_links import held, told_links
 from istio.byte_metrics import ByteSource, FoundBytes
 from istio.errors import IstioError
 from istio.network_counters import NetworkCounters, PodCounters
@@ -70,7 +70,8 @@ class LinkReading:
         """Read pods' own counters where a link of a planned service is open; nothing is asked for where none is."""
         memory, picture = self._seen()
         own = counted(memory.sidecars, now_s=now_s)
-        known = [*self._flows, *(link for link in picture.links if link.method == "measured")]
+        flows = held(ToldLinks(now_s, self._window_s, self._flows), now_s=now_s)
+        known = [*flows, *(link for link in picture.links if link.method == "measured")]
         wanted = await asyncio.to_thread(open_links, topology, memory.calls.calls, own, known)
         if wanted is None or not wanted.containers:
             self._pods = ()

@@ -1,15 +1,18 @@
 """Links worked out from what whole pods received and sent, where nobody tells of a link itself: the last choice.
 
 cAdvisor counts all that a pod exchanges: every port, whoever it is with, heads and probes included. So a link of it is
-the way of OptTraffic (``link_traffic.py``) with more doubt: it is told only where the counters of both ends agree on
-it well enough, or where the mesh itself says that there are no other calls. What is told better stays as it is given.
+the way of OptTraffic (``link_traffic.py``) with more doubt. Who is called by nobody that is known is asked from
+elsewhere: its counters hold that too and are no more than a bound. No link may be larger than what either end counted;
+none is surer than a half, since nothing tells the traffic of a link from that which leaves the graph. What is told
+better stays as it is given.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimators.ages import heard
 from estimators.counters import LONGEST_GAP_INTERVALS, Increase, read_increases
@@ -23,7 +26,10 @@ from mesh.picture import Link
 from mesh.topology import Call, ContainerName, ServiceName, Topology
 
 LEAST_CONFIDENCE = 0.5
-"""Below it a link is expected to be wrong by more than all of it, and is not told."""
+"""What the counters' agreement must at least be worth; below it a link's expected error is the link itself."""
+
+SAME_BYTES = 1.1
+"""By which factor two ends may count the same bytes otherwise: their scrapes cover other seconds."""
 
 TOLD_BETTER = frozenset({"measured", "prometheus"})
 
@@ -38,12 +44,15 @@ class OpenLinks:
         Who calls whom around the services that are planned for, and around those that talk to them.
     containers:
         Of all these, those whose bytes no sidecar tells and whose network is their own.
+    entries:
+        The services among them that nobody is known to call.
     rates:
         ``(from, to)`` → bytes per second of the links that are told better.
     """
 
     calls: tuple[Ends, ...]
     containers: frozenset[ContainerName]
+    entries: frozenset[str]
     rates: Mapping[Ends, float]
 
 
@@ -74,7 +83,7 @@ def open_links(
     containers = topology.container_by_name
     peopled = {container.service for container in containers.values()}
     rates = {(one.source, one.target): one.rate_bytes_per_s for one in known if one.method in TOLD_BETTER}
-    said = ((call.client, call.server) for call in (learnt if topology.calls is None else topology.calls))
+    said = [(call.client, call.server) for call in (learnt if topology.calls is None else topology.calls)]
     pairs = [ends for ends in dict.fromkeys((*said, *rates)) if ends[0] != ends[1] and peopled.issuperset(ends)]
     scope = _joined(pairs, {service.name for service in topology.services if service.policy.planned})
     calls = tuple(ends for ends in pairs if ends[0] in scope)
@@ -85,7 +94,8 @@ def open_links(
         for name, one in containers.items()
         if one.service in scope and name not in sidecars and not one.on_host_network
     )
-    return OpenLinks(calls, wanted, rates)
+    called = {server for client, server in said if client != server and client in peopled}
+    return OpenLinks(calls, wanted, frozenset(scope - called), rates)
 
 
 def pod_links(
@@ -94,9 +104,8 @@ def pod_links(
     """Return the links of ``wanted`` that the samples of its containers settle.
 
     A service counts if every one of its containers is counted, by its sidecar or by two samples; the others' bytes are
-    unknown. Where both ends of a link count, they confirm each other: what its part of the graph disagrees by lowers
-    the confidence. Where one end counts, the confidence is at most ``ONE_SIDED``, and nothing is told if calls are
-    learnt, since there may be others.
+    unknown. One end must count, both where calls are learnt, since there may be others. The confidence is that of
+    ``estimate_links``, times ``ONE_SIDED``.
 
     Cost: O(samples + containers + calls), and the core of ``estimate_links``.
 
@@ -118,44 +127,88 @@ def pod_links(
     ...           CounterSample("d", 1.0, 0, 0), CounterSample("d", 11.0, 100, 900)]
     >>> for link in pod_links(mesh, open_links(mesh, (), {}, ()), {}, counts, now_s=20.0).links:
     ...     print(link.source, link.target, link.rate_bytes_per_s, link.method, link.confidence, link.age_s(20.0))
-    web.default db.default 10.0 cadvisor 1.0 10.0
-    db.default web.default 90.0 cadvisor 1.0 10.0
+    web.default db.default 10.0 cadvisor 0.5 10.0
+    db.default web.default 90.0 cadvisor 0.5 10.0
     """
-    totals, times = _rates_of(samples, now_s=now_s)
+    counts = _counts(topology, wanted, sidecars, samples, now_s=now_s)
+    estimate = estimate_links(
+        {name: service for service, names in counts.members.items() for name in names},
+        wanted.calls,
+        counts.usable(wanted.entries),
+        measured={ends: rate for ends, rate in wanted.rates.items() if counts.members.keys() >= set(ends)},
+    )
+    links: list[Link] = []
+    left_out = {} if len(counts.oldest_s) == len(counts.members) else {"services with pods that nobody counted": None}
+    for link in estimate.links:
+        if (link.source, link.target) in wanted.rates:
+            continue
+        times_s = [counts.oldest_s[end] for end in (link.source, link.target) if end in counts.oldest_s]
+        if len(times_s) < (2 if topology.calls is None else 1):
+            left_out["links that nobody confirms"] = None
+        elif link.confidence < LEAST_CONFIDENCE or link.rate_bytes_per_s > SAME_BYTES * counts.most(link):
+            left_out["links that counters do not settle"] = None
+        else:
+            confidence = ONE_SIDED * link.confidence
+            links.append(replace(link, method="cadvisor", confidence=confidence, time_s=min(times_s)))
+    return PodLinks(tuple(links), tuple(left_out))
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """Who belongs to which service, what each received and sent a second, and whom a sidecar told of.
+
+    ``oldest_s`` is the time of the oldest last sample of each service of which every container is counted.
+    """
+
+    members: Mapping[str, Sequence[ContainerName]]
+    received: Mapping[str, float]
+    sent: Mapping[str, float]
+    by_sidecar: frozenset[str]
+    oldest_s: Mapping[str, float]
+
+    def usable(self, entries: frozenset[str]) -> WindowTotals:
+        """Return the totals of services that count; sidecars tell only what belongs to the mesh, of entries too."""
+        names = [
+            name
+            for service in self.oldest_s
+            if service not in entries or self.by_sidecar.issuperset(self.members[service])
+            for name in self.members[service]
+        ]
+        return WindowTotals(1.0, {one: self.received[one] for one in names}, {one: self.sent[one] for one in names})
+
+    def most(self, link: Link) -> float:
+        """Return the most that a link can carry: what the ends that count sent and received in all."""
+        sums = [
+            sum(amounts[name] for name in self.members[end])
+            for end, amounts in ((link.source, self.sent), (link.target, self.received))
+            if end in self.oldest_s
+        ]
+        return min(sums, default=math.inf)
+
+
+def _counts(
+    topology: Topology, wanted: OpenLinks, sidecars: Sidecars, samples: Iterable[CounterSample], *, now_s: float
+) -> _Counts:
+    """Put together what sidecars and pods count; a container's sidecar goes before its pod."""
     scope = {end for ends in wanted.calls for end in ends}
     members: defaultdict[str, list[ContainerName]] = defaultdict(list)
     for name, container in topology.container_by_name.items():
         if container.service in scope:
             members[container.service].append(name)
-    told = {name: one for name, one in sidecars.items() if name in topology.container_by_name}
-    times |= {name: one.heard.time_s for name, one in told.items()}
-    oldest_s = {
-        service: min(times[name] for name in names)
-        for service, names in members.items()
-        if all(name in times for name in names)
-    }
-    counts = [name for service in oldest_s for name in members[service]]
-    estimate = estimate_links(
-        {name: service for service, names in members.items() for name in names},
-        wanted.calls,
-        _of(counts, totals, totals_of(told)),
-        measured={ends: rate for ends, rate in wanted.rates.items() if scope.issuperset(ends)},
+    pods, times = _rates_of(samples, now_s=now_s)
+    times |= {name: one.heard.time_s for name, one in sidecars.items()}
+    told = totals_of(sidecars)
+    return _Counts(
+        members=members,
+        received={**pods.receive_bytes, **told.receive_bytes},
+        sent={**pods.transmit_bytes, **told.transmit_bytes},
+        by_sidecar=frozenset(sidecars),
+        oldest_s={
+            service: min(times[name] for name in names)
+            for service, names in members.items()
+            if all(name in times for name in names)
+        },
     )
-    links: list[Link] = []
-    left_out = {} if len(oldest_s) == len(scope) else {"services with pods that nobody counted": None}
-    for link in estimate.links:
-        if (link.source, link.target) in wanted.rates:
-            continue
-        ends_s = [oldest_s[end] for end in (link.source, link.target) if end in oldest_s]
-        confidence = link.confidence if len(ends_s) == 2 else min(ONE_SIDED, link.confidence)
-        if not ends_s or (len(ends_s) == 1 and topology.calls is None):
-            left_out["links that nobody confirms"] = None
-        elif confidence < LEAST_CONFIDENCE:
-            left_out["links that counters do not settle"] = None
-        else:
-            rate, residual = link.rate_bytes_per_s, link.residual
-            links.append(Link(link.source, link.target, rate, "cadvisor", confidence, residual, min(ends_s)))
-    return PodLinks(tuple(links), tuple(left_out))
 
 
 def _joined(pairs: Iterable[Ends], starts: Iterable[ServiceName]) -> set[str]:
@@ -192,10 +245,3 @@ def _rates_of(samples: Iterable[CounterSample], *, now_s: float) -> tuple[Window
             times[last.container] = last.time_s
             good += [one for one in increases if one.end_s - one.start_s <= LONGEST_GAP_INTERVALS * usual_s]
     return mean_rates(good), times
-
-
-def _of(names: Sequence[ContainerName], pods: WindowTotals, sidecars: WindowTotals) -> WindowTotals:
-    """Return the totals of these containers: by their sidecars, or else by their pods."""
-    received = {**pods.receive_bytes, **sidecars.receive_bytes}
-    sent = {**pods.transmit_bytes, **sidecars.transmit_bytes}
-    return WindowTotals(1.0, {name: received[name] for name in names}, {name: sent[name] for name in names})

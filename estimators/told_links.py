@@ -62,15 +62,18 @@ def with_told_links(links: LiveLinks, told: ToldLinks, *, services: Set[str], no
     return LiveLinks(busiest_first(joined.values()), links.to_measure)
 
 
-def _current(told: ToldLinks, services: Set[str], *, now_s: float) -> tuple[Link, ...]:
+def held(told: ToldLinks, *, now_s: float) -> tuple[Link, ...]:
+    """Return the links that are young enough to count; the very same tuple where all are."""
     longest_s = HELD_WINDOWS * told.window_s
-    if now_s - told.oldest_s <= longest_s and told.services <= services:
+    if now_s - told.oldest_s <= longest_s:
         return told.links
-    return tuple(
-        link
-        for link in told.links
-        if link.age_s(now_s) <= longest_s and link.source in services and link.target in services
-    )
+    return tuple(link for link in told.links if link.age_s(now_s) <= longest_s)
+
+
+def _current(told: ToldLinks, services: Set[str], *, now_s: float) -> tuple[Link, ...]:
+    if told.services <= services:
+        return held(told, now_s=now_s)
+    return tuple(link for link in held(told, now_s=now_s) if link.source in services and link.target in services)
 
 
 def _is_better(link: Link, own: Link | None) -> bool:
