@@ -61,6 +61,28 @@ def test_doubled_series_count_once_and_the_same_for_both_directions() -> None:
     assert joined([two, one], [one, two]).left_out == {"doubled series": 2}
 
 
+def test_a_sandbox_that_was_made_anew_counts_and_the_dead_one_does_not() -> None:
+    """The old one's series may be longer for minutes; the bytes of now are in the new one's."""
+    old, new = series((1.0, 90), (2.0, 95), (3.0, 99), id="/a"), series((4.0, 5), (5.0, 9), id="/b")
+    assert [sample.receive_bytes for sample in joined([old, new], [old, new]).samples] == [5, 9]
+
+
+def test_labels_that_the_scrape_pushed_aside_name_the_pod() -> None:
+    """Without honor_labels a scrape's own namespace and pod go first, which are the exporter's."""
+    moved = series((1.0, 7), namespace="monitoring", exported_namespace="shop", pod="agent", exported_pod="cart")
+    half = series((1.0, 7), namespace="monitoring", exported_namespace="shop")
+    for one in (moved, half):
+        assert joined([one], [one]).samples == (CounterSample(CART, 1.0, 7, 7),)
+
+
+@pytest.mark.parametrize("interface", ["eni0123", "cali12", "cilium_host", "gke0a1b", "kube-ipvs0", "vxlan.calico"])
+def test_interfaces_that_only_nodes_have_mean_the_hosts_network(interface: str) -> None:
+    """The pod's eth0 is the node's then."""
+    both = [series((1.0, 7)), series((1.0, 7), interface=interface)]
+    result = joined(both, both)
+    assert (result.samples, result.no_counters) == ((), (CART,))
+
+
 def test_a_missing_interface_label_is_one_interface() -> None:
     """Relabelling may have dropped it."""
     bare = Series({"namespace": "shop", "pod": "cart"}, ((1.0, 3),))
