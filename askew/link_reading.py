@@ -14,7 +14,7 @@ from estimators.pod_links import OpenLinks, PodLinks, open_links, pod_links
 from estimators.told_links import held, told_links
 from istio.byte_metrics import ByteSource, FoundBytes
 from istio.errors import IstioError
-from istio.network_counters import NetworkCounters, PodCounters
+from istio.network_counters import NetworkCounters, PodRates
 from istio.prometheus import Prometheus
 from mesh.picture import Link, Picture
 from mesh.telemetry import ToldLinks
@@ -38,7 +38,10 @@ class LinkReading:
 
     def __init__(self, prometheus: Prometheus, *, window_s: float, seen: Seen, on_error: Callable[[], None]) -> None:
         self._window_s, self._seen, self._on_error = window_s, seen, on_error
-        self._bytes, self._counters = ByteSource(prometheus, window_s=window_s), NetworkCounters(prometheus)
+        self._bytes, self._counters = (
+            ByteSource(prometheus, window_s=window_s),
+            NetworkCounters(prometheus, window_s=window_s),
+        )
         self._read_s = 0.0
         self._flows: tuple[Link, ...] = ()
         self._pods: tuple[Link, ...] = ()
@@ -77,13 +80,13 @@ class LinkReading:
             self._pods = ()
             return ""
         try:
-            counters = await self._counters.read(_pods_of(topology, wanted), window_s=self._window_s, time_s=now_s)
+            counted_pods = await self._counters.read(_pods_of(topology, wanted), time_s=now_s)
         except IstioError as error:
             self._on_error()
             return f"; no counters of pods: {error}"
-        found = await asyncio.to_thread(pod_links, topology, wanted, own, counters.samples, now_s=now_s)
+        found = await asyncio.to_thread(pod_links, topology, wanted, own, counted_pods.pods)
         self._pods = found.links
-        return _pods_in_use(found, counters)
+        return _pods_in_use(found, counted_pods)
 
 
 def _pods_of(topology: Topology, wanted: OpenLinks) -> dict[tuple[str, str], ContainerName]:
@@ -104,10 +107,10 @@ def _flows_in_use(found: FoundBytes) -> str:
     return f"; {known}" + _reasons([*found.left_out, *found.warnings])
 
 
-def _pods_in_use(found: PodLinks, counters: PodCounters) -> str:
+def _pods_in_use(found: PodLinks, rates: PodRates) -> str:
     known = "links by what pods received and sent" if found.links else "no links by what pods received and sent"
-    missing = ["no series of the mesh's pods"] if not counters.samples and not counters.left_out else []
-    return f"; {known}" + _reasons([*counters.left_out, *counters.warnings, *found.left_out, *missing])
+    missing = ["no series of the mesh's pods"] if not rates.pods and not rates.left_out else []
+    return f"; {known}" + _reasons([*rates.left_out, *rates.warnings, *found.left_out, *missing])
 
 
 def _reasons(found: Iterable[str]) -> str:

@@ -14,15 +14,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from estimators.ages import heard
-from estimators.counters import LONGEST_GAP_INTERVALS, Increase, read_increases
 from estimators.link_traffic import estimate_links
 from estimators.live_links import Ends, totals_of
 from estimators.sidecar_counters import Sidecars
 from estimators.told_links import ONE_SIDED
-from estimators.window_totals import WindowTotals, mean_rates
-from mesh.counter_sample import CounterSample
+from estimators.window_totals import WindowTotals
 from mesh.picture import Link
+from mesh.telemetry import PodBytes
 from mesh.topology import Call, ContainerName, ServiceName, Topology
 
 LEAST_CONFIDENCE = 0.5
@@ -98,16 +96,14 @@ def open_links(
     return OpenLinks(calls, wanted, frozenset(scope - called), rates)
 
 
-def pod_links(
-    topology: Topology, wanted: OpenLinks, sidecars: Sidecars, samples: Iterable[CounterSample], *, now_s: float
-) -> PodLinks:
-    """Return the links of ``wanted`` that the samples of its containers settle.
+def pod_links(topology: Topology, wanted: OpenLinks, sidecars: Sidecars, pods: Iterable[PodBytes]) -> PodLinks:
+    """Return the links of ``wanted`` that the rates of its containers' pods settle.
 
-    A service counts if every one of its containers is counted, by its sidecar or by two samples; the others' bytes are
+    A service counts if every one of its containers is counted, by its sidecar or by its pod; the others' bytes are
     unknown. One end must count, both where calls are learnt, since there may be others. The confidence is that of
     ``estimate_links``, times ``ONE_SIDED``.
 
-    Cost: O(samples + containers + calls), and the core of ``estimate_links``.
+    Cost: O(containers + calls), and the core of ``estimate_links``.
 
     Examples
     --------
@@ -123,14 +119,13 @@ def pod_links(
     ...     containers: [{name: d, node: n1, address: 127.0.0.3}]
     ... calls: [{from: web, to: db}]
     ... ''')
-    >>> counts = [CounterSample("w", 0.0, 0, 0), CounterSample("w", 10.0, 900, 100),
-    ...           CounterSample("d", 1.0, 0, 0), CounterSample("d", 11.0, 100, 900)]
-    >>> for link in pod_links(mesh, open_links(mesh, (), {}, ()), {}, counts, now_s=20.0).links:
+    >>> pods = [PodBytes("w", 10.0, 95.0, 300.0), PodBytes("d", 11.0, 10.0, 90.0)]
+    >>> for link in pod_links(mesh, open_links(mesh, (), {}, ()), {}, pods).links:
     ...     print(link.source, link.target, link.rate_bytes_per_s, link.method, link.confidence, link.age_s(20.0))
     web.default db.default 10.0 cadvisor 0.5 10.0
     db.default web.default 90.0 cadvisor 0.5 10.0
     """
-    counts = _counts(topology, wanted, sidecars, samples, now_s=now_s)
+    counts = _counts(topology, wanted, sidecars, pods)
     estimate = estimate_links(
         {name: service for service, names in counts.members.items() for name in names},
         wanted.calls,
@@ -186,22 +181,20 @@ class _Counts:
         return min(sums, default=math.inf)
 
 
-def _counts(
-    topology: Topology, wanted: OpenLinks, sidecars: Sidecars, samples: Iterable[CounterSample], *, now_s: float
-) -> _Counts:
+def _counts(topology: Topology, wanted: OpenLinks, sidecars: Sidecars, pods: Iterable[PodBytes]) -> _Counts:
     """Put together what sidecars and pods count; a container's sidecar goes before its pod."""
     scope = {end for ends in wanted.calls for end in ends}
     members: defaultdict[str, list[ContainerName]] = defaultdict(list)
     for name, container in topology.container_by_name.items():
         if container.service in scope:
             members[container.service].append(name)
-    pods, times = _rates_of(samples, now_s=now_s)
+    by_pod, told = {one.container: one for one in pods}, totals_of(sidecars)
+    times = {name: one.time_s for name, one in by_pod.items()}
     times |= {name: one.heard.time_s for name, one in sidecars.items()}
-    told = totals_of(sidecars)
     return _Counts(
         members=members,
-        received={**pods.receive_bytes, **told.receive_bytes},
-        sent={**pods.transmit_bytes, **told.transmit_bytes},
+        received={name: one.received_bytes_per_s for name, one in by_pod.items()} | dict(told.receive_bytes),
+        sent={name: one.sent_bytes_per_s for name, one in by_pod.items()} | dict(told.transmit_bytes),
         by_sidecar=frozenset(sidecars),
         oldest_s={
             service: min(times[name] for name in names)
@@ -224,24 +217,3 @@ def _joined(pairs: Iterable[Ends], starts: Iterable[ServiceName]) -> set[str]:
         found |= new
         open_ends += new
     return found
-
-
-def _rates_of(samples: Iterable[CounterSample], *, now_s: float) -> tuple[WindowTotals, dict[ContainerName, float]]:
-    """Return each container's bytes per second over its own samples, and when the last was taken.
-
-    Its interval is the usual one between its samples. Over a gap of more than 3 there is no rate; a container that has
-    been silent for 12 has none at all, nor one with less than two samples.
-    """
-    found = read_increases(samples, interval_s=float("inf"))
-    by_container: defaultdict[str, list[Increase]] = defaultdict(list)
-    for one in found.increases:
-        by_container[one.container].append(one)
-    good: list[Increase] = []
-    times: dict[ContainerName, float] = {}
-    for increases in by_container.values():
-        usual_s = sorted(one.end_s - one.start_s for one in increases)[(len(increases) - 1) // 2]
-        last = found.last[increases[0].container]
-        if heard(None, last.time_s, tick_s=usual_s).is_usable(now_s):
-            times[last.container] = last.time_s
-            good += [one for one in increases if one.end_s - one.start_s <= LONGEST_GAP_INTERVALS * usual_s]
-    return mean_rates(good), times

@@ -170,6 +170,16 @@ class ByteExchange:
     residual: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class PodBytes:
+    """Bytes per second that a pod received and sent, to and from whom ever; last counted at ``time_s``."""
+
+    container: ContainerName
+    time_s: float
+    received_bytes_per_s: float
+    sent_bytes_per_s: float
+
+
 @dataclass(frozen=True)
 class ToldLinks:
     """Links that a Prometheus tells of: all that one reading at ``time_s`` found, busiest first.

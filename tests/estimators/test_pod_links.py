@@ -10,9 +10,9 @@ import pytest
 from estimators.ages import Heard
 from estimators.pod_links import OpenLinks, PodLinks, open_links, pod_links
 from estimators.sidecar_counters import SidecarCounts, Sidecars
-from mesh.counter_sample import CounterSample
 from mesh.mesh_file import parse_mesh_file
 from mesh.picture import Link, LinkMethod
+from mesh.telemetry import PodBytes
 from mesh.topology import Call, ContainerName, ServiceName, Topology
 
 MESH = """
@@ -35,19 +35,17 @@ LEARNT = tuple(
     Call(ServiceName(f"{a}.default"), ServiceName(f"{b}.default")) for a, b in (("web", "shop"), ("shop", "db"))
 )
 UNSAID = replace(TOPOLOGY, calls=None)
-NOW_S = 1000.0
 BYTES = {("web", "shop"): 400.0, ("shop", "web"): 4000.0, ("shop", "db"): 100.0, ("db", "shop"): 900.0}
 Rates = Mapping[str, tuple[float, float]]
 SEEN: Rates = {"web-1": (3000.0, 5300.0), "web-2": (1500.0, 700.0), "shop-1": (1300.0, 4100.0), "db-1": (100.0, 900.0)}
 """What each pod receives and sends a second; web is asked from elsewhere, which is most of what it sends."""
 
 
-def samples(rates: Rates, *, times: Iterable[float] = (940.0, 955.0, 970.0, 985.0)) -> list[CounterSample]:
-    """Return what cAdvisor would have counted; each pod has scrapes of its own."""
+def pods(rates: Rates) -> list[PodBytes]:
+    """Return what cAdvisor tells of these pods, each scraped a second after the one before."""
     return [
-        CounterSample(ContainerName(name), at_s + place / 10, 5000 + received * at_s, 700 + sent * at_s)
+        PodBytes(ContainerName(name), 985.0 + place, received, sent)
         for place, (name, (received, sent)) in enumerate(rates.items())
-        for at_s in times
     ]
 
 
@@ -57,10 +55,8 @@ def wanted(topology: Topology = TOPOLOGY, sidecars: Sidecars | None = None, know
     return found
 
 
-def read(
-    counts: list[CounterSample], topology: Topology = TOPOLOGY, *, known: Iterable[Link] = (), now_s: float = NOW_S
-) -> PodLinks:
-    return pod_links(topology, wanted(topology, known=known), {}, counts, now_s=now_s)
+def read(counts: list[PodBytes], topology: Topology = TOPOLOGY, *, known: Iterable[Link] = ()) -> PodLinks:
+    return pod_links(topology, wanted(topology, known=known), {}, counts)
 
 
 def rates_of(found: PodLinks) -> dict[tuple[str, str], float]:
@@ -70,12 +66,12 @@ def rates_of(found: PodLinks) -> dict[tuple[str, str], float]:
 @pytest.mark.parametrize("topology", [TOPOLOGY, UNSAID], ids=["declared", "learnt"])
 def test_counters_that_add_up_give_exact_links(topology: Topology) -> None:
     """Each once, half sure, as old as the oldest last sample at its ends; what an entry counts besides is in none."""
-    found = read(samples(SEEN), topology)
+    found = read(pods(SEEN), topology)
     assert rates_of(found) == pytest.approx(BYTES)
     assert {one.method for one in found.links} == {"cadvisor"}
     assert [one.confidence for one in found.links] == pytest.approx([0.5] * 4)
     ages = {one.target.split(".")[0]: one.time_s for one in found.links}
-    assert ages == {"web": 985.0, "shop": pytest.approx(985.2), "db": pytest.approx(985.2)}
+    assert ages == {"web": 985.0, "shop": 987.0, "db": 987.0}
     assert found.left_out == ()
 
 
@@ -102,7 +98,7 @@ def test_what_is_known_is_taken_off() -> None:
         Link("web.default", "shop.default", 400.0, "prometheus"),
         Link("shop.default", "web.default", 4000.0, "prometheus"),
     ]
-    found = read(samples({name: rate for name, rate in SEEN.items() if name != "db-1"}), known=known)
+    found = read(pods({name: rate for name, rate in SEEN.items() if name != "db-1"}), known=known)
     assert rates_of(found) == pytest.approx({("shop", "db"): 100.0, ("db", "shop"): 900.0})
     assert {one.confidence for one in found.links} == {0.5}
 
@@ -113,8 +109,8 @@ def test_sidecars_that_count_bytes_go_before_their_pods() -> None:
     idle: Sidecars = {ContainerName(name): own for name in ("web-1", "web-2")}
     asked = wanted(sidecars=idle)
     assert asked.containers == {"shop-1", "db-1"}
-    counts = samples({"web-1": (9e9, 9e9), "shop-1": (900.0, 100.0), "db-1": (100.0, 900.0)})
-    found = rates_of(pod_links(TOPOLOGY, asked, idle, counts, now_s=NOW_S))
+    counts = pods({"web-1": (9e9, 9e9), "shop-1": (900.0, 100.0), "db-1": (100.0, 900.0)})
+    found = rates_of(pod_links(TOPOLOGY, asked, idle, counts))
     assert found == pytest.approx(
         {("web", "shop"): 0.0, ("shop", "web"): 0.0, ("shop", "db"): 100.0, ("db", "shop"): 900.0}
     )
@@ -135,7 +131,7 @@ def test_pods_on_the_hosts_network_are_not_asked_for() -> None:
 
 def test_one_end_is_enough_where_calls_are_declared_only() -> None:
     """A pod without counters makes its whole service unknown: too few bytes would pass for all."""
-    counts = samples({name: rate for name, rate in SEEN.items() if name != "web-2"})
+    counts = pods({name: rate for name, rate in SEEN.items() if name != "web-2"})
     found = read(counts)
     assert rates_of(found) == pytest.approx(BYTES)
     assert found.left_out == ("services with pods that nobody counted",)
@@ -146,14 +142,14 @@ def test_one_end_is_enough_where_calls_are_declared_only() -> None:
 
 def test_no_link_is_larger_than_what_either_end_counted() -> None:
     """db saves itself elsewhere, more than shop receives in all: db's counters tell nothing of that link then."""
-    found = read(samples({**SEEN, "db-1": (100.0, 2000.0)}))
+    found = read(pods({**SEEN, "db-1": (100.0, 2000.0)}))
     assert rates_of(found) == pytest.approx({("shop", "db"): 100.0, ("shop", "web"): 4000.0})
     assert found.left_out == ("links that counters do not settle",)
 
 
 def test_disagreement_costs_confidence_and_then_the_link() -> None:
     """db's rest cannot be explained by shop's counters: a little is doubt, as much as a link itself is no knowledge."""
-    little = read(samples({**SEEN, "db-1": (100.0, 1320.0)}))
+    little = read(pods({**SEEN, "db-1": (100.0, 1320.0)}))
     assert {one.confidence < 0.5 for one in little.links} == {True}
     assert ("web", "shop") not in rates_of(little)
     assert all(one.residual > 0.0 for one in little.links)
@@ -164,34 +160,15 @@ def test_a_circle_that_counters_cannot_tell_apart_is_not_told() -> None:
     calls = (*LEARNT, Call(ServiceName("web.default"), ServiceName("db.default")))
     topology = replace(TOPOLOGY, calls=calls)
     even = {"web-1": (100.0, 100.0), "web-2": (100.0, 100.0), "shop-1": (200.0, 200.0), "db-1": (200.0, 200.0)}
-    found = read(samples(even), topology)
+    found = read(pods(even), topology)
     assert found.links == ()
     assert found.left_out == ("links that counters do not settle",)
 
 
-def test_a_counter_that_begins_anew_counts_from_zero() -> None:
-    """A restart costs the bytes between the last sample and itself, never a negative rate."""
-    counts = samples(SEEN, times=(940.0, 955.0, 970.0, 985.0))
-    begun = [
-        replace(
-            one,
-            receive_bytes=one.receive_bytes - 100 * 965.0 - 5000,
-            transmit_bytes=one.transmit_bytes - 900 * 965.0 - 700,
-        )
-        if one.container == "db-1" and one.time_s > 965.0
-        else one
-        for one in counts
-    ]
-    found = {(one.source, one.target): one.rate_bytes_per_s for one in read(begun).links}
-    assert 0.7 * 900 < found["db.default", "shop.default"] < 900
-
-
-def test_gaps_and_silence_give_no_rate() -> None:
-    """Over more than 3 intervals nothing is known; who was silent for 12 is not counted, nor who has one sample."""
-    with_gap = samples(SEEN, times=(700.0, 940.0, 955.0, 970.0, 985.0))
-    doubled = [replace(one, receive_bytes=0, transmit_bytes=0) if one.time_s < 900 else one for one in with_gap]
-    assert rates_of(read(doubled)) == pytest.approx(BYTES)
-    assert read(samples(SEEN), now_s=985.0 + 12 * 15.0).links
-    assert read(samples(SEEN), now_s=985.4 + 12 * 15.0).links == ()
-    assert read(samples(SEEN, times=(985.0,))).links == ()
-    assert read([]).links == ()
+def test_pods_that_nobody_counts_give_no_link() -> None:
+    """What is not known is absent, never zero."""
+    found = read([])
+    assert (found.links, found.left_out) == (
+        (),
+        ("services with pods that nobody counted", "links that nobody confirms"),
+    )
