@@ -41,6 +41,7 @@ ONLY_ON_HOSTS = (
     "veth", "cali", "cni", "docker", "flannel", "br-", "lxc", "cilium", "weave", "eni", "azv", "gke", "kube-",
     "nodelocaldns", "vxlan", "antrea", "ovn", "ovs", "genev",
 )  # fmt: skip
+_SPELLINGS = [(*pair, *(RENAMED + name for name in pair)) for pair in POD_LABELS]
 _NAMES = dict.fromkeys(name for pair in POD_LABELS for name in pair)
 _BY = ", ".join(["interface", *_NAMES, *(RENAMED + name for name in _NAMES)])
 
@@ -142,10 +143,10 @@ def _by_pod(answer: Answer, pods: Mapping[Pod, ContainerName], left_out: Counter
 
 
 def _pod_of(labels: Mapping[str, str]) -> Pod | None:
-    for keys in POD_LABELS:
-        namespace, name = (labels.get(RENAMED + key) or labels.get(key) for key in keys)
-        if namespace and name:
-            return namespace, name
+    for namespace, name, moved_namespace, moved_name in _SPELLINGS:
+        found = labels.get(moved_namespace) or labels.get(namespace), labels.get(moved_name) or labels.get(name)
+        if found[0] and found[1]:
+            return found[0], found[1]
     return None
 
 
