@@ -45,8 +45,8 @@ class Link:
     confidence:
         0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
         disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
-        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells. For one of ``cadvisor`` as for a
-        peeled or estimated one, at most 1/2 where the pods of one end only are counted; with less it is not told.
+        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells. For one of ``cadvisor`` half of
+        what it would be for a peeled or estimated one; at least 1/4, with less it is not told.
     residual:
         Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted), or of the two sides.
     time_s:

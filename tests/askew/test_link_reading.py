@@ -14,7 +14,8 @@ from istio.network_counters import RECEIVE
 from istio.prometheus import Answer, Prometheus, Series
 from mesh.mesh_file import parse_mesh_file
 from mesh.picture import Link, Picture
-from mesh.topology import Call, ServiceName, Topology
+from mesh.topology import Call, Service, ServiceName, Topology
+from tests.istio.istio_metrics_page import pod
 
 TOPOLOGY = parse_mesh_file("""
 apiVersion: askew.mesh/v1
@@ -32,6 +33,16 @@ CALL = Call(ServiceName("web.default"), ServiceName("shop.default"))
 UNMANAGED = replace(
     TOPOLOGY, services=tuple(replace(one, policy=replace(one.policy, routing="off")) for one in TOPOLOGY.services)
 )
+WORKLOAD = ServiceName("workload:web.default")
+BY_WORKLOAD = replace(
+    TOPOLOGY,
+    services=(
+        Service(WORKLOAD, containers=tuple(replace(one, service=WORKLOAD) for one in TOPOLOGY.services[0].containers)),
+        TOPOLOGY.services[1],
+    ),
+    calls=(Call(WORKLOAD, ServiceName("shop.default")),),
+)
+ISTIOS = pod("web-1") | {"reporter": "source"}
 MEASURED = tuple(
     Link(*ends, 5.0, "measured") for ends in (("web.default", "shop.default"), ("shop.default", "web.default"))
 )
@@ -41,12 +52,14 @@ class Cadvisor(Prometheus):
     """Says that both pods exchange 10 bytes/s one way and 90 the other; nothing else."""
 
     def __init__(self) -> None:
-        self.asked, self.is_away = list[str](), False
+        self.asked, self.is_away, self.has_istio = list[str](), False, False
         self.labels: dict[str, dict[str, str]] = {
             name: {"namespace": "default", "pod": name, "interface": "eth0"} for name in ("web-1", "shop-1")
         }
 
     async def instant(self, query: str, *, time_s: float | None = None) -> Answer:
+        if "rate(istio_request_bytes_sum" in query and self.has_istio:
+            return Answer((Series(ISTIOS, ((time_s or 0.0, 7.0),)),))
         if "container_network" not in query:
             return Answer(())
         self.asked.append(query)
@@ -101,6 +114,20 @@ async def test_nothing_is_asked_for_what_nobody_needs(
     await asking.read(topology, now_s=1000.0)
     assert (prometheus.asked, asking.told.links) == ([], ())
     assert "pods" not in asking.note
+
+
+async def test_what_istio_told_long_ago_is_open_again() -> None:
+    """While it counts pods are not asked; an exchange whose pods are gone counts for one window more."""
+    prometheus = Cadvisor()
+    prometheus.has_istio = True
+    asking = reading(prometheus)
+    await asking.read(BY_WORKLOAD, now_s=1000.0)
+    assert {one.method for one in asking.told.links} == {"prometheus"}
+    prometheus.has_istio = False
+    await asking.read(BY_WORKLOAD, now_s=1300.0)
+    assert prometheus.asked == []
+    await asking.read(BY_WORKLOAD, now_s=1361.0)
+    assert len(prometheus.asked) == 3
 
 
 async def test_calls_that_were_learnt_are_enough() -> None:
