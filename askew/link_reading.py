@@ -54,8 +54,7 @@ class LinkReading:
         self._read_s = now_s
         note = await self._read_flows(topology, now_s=now_s)
         self.note = note + await self._read_pods(topology, now_s=now_s)
-        told = {(link.source, link.target): link for link in (*self._pods, *self._flows)}
-        links = busiest_first(told.values()) if self._pods else self._flows
+        links = await asyncio.to_thread(_joined, self._flows, self._pods) if self._pods else self._flows
         self.told = ToldLinks(now_s, self._window_s, links)
 
     async def _read_flows(self, topology: Topology, *, now_s: float) -> str:
@@ -87,6 +86,11 @@ class LinkReading:
         found = await asyncio.to_thread(pod_links, topology, wanted, own, counted_pods.pods)
         self._pods = found.links
         return _pods_in_use(found, counted_pods)
+
+
+def _joined(flows: Iterable[Link], pods: Iterable[Link]) -> tuple[Link, ...]:
+    told = {(link.source, link.target): link for link in (*pods, *flows)}
+    return busiest_first(told.values())
 
 
 def _pods_of(topology: Topology, wanted: OpenLinks) -> dict[tuple[str, str], ContainerName]:

@@ -18,6 +18,7 @@ from askew.settings import PrometheusSourceSettings
 from estimators.expected_service import CALM, Tables, learn_points
 from estimators.latency import LatencyWindow, figure_of
 from estimators.performance_table import HistoryPoint
+from estimators.told_links import held
 from istio.call_metrics import CallSource
 from istio.errors import IstioError
 from istio.prometheus import Prometheus, PrometheusSettings
@@ -89,6 +90,8 @@ class PrometheusSource:
                 started_s = time.monotonic()
                 if self._is_active():
                     await self.read(prometheus, now_s=time.time())
+                else:
+                    self.forget(now_s=time.time())
                 await asyncio.sleep(max(0.0, started_s + settings.interval_s - time.monotonic()))
             await asyncio.Event().wait()
 
@@ -109,6 +112,11 @@ class PrometheusSource:
         await self._read_links(prometheus, topology, now_s=now_s)
         in_use = _in_use(found) + ("" if self._links is None else self._links.note)
         self._say(logging.INFO, in_use, news=in_use)
+
+    def forget(self, *, now_s: float) -> None:
+        """Give up links that count no more: while another replica asks, ours would be sent to it for ever."""
+        if self._links is not None and not held(self._links.told, now_s=now_s):
+            self._links = None
 
     async def _read_links(self, prometheus: Prometheus, topology: Topology, *, now_s: float) -> None:
         """Take the links, if it is time; what else was found counts whatever becomes of this."""

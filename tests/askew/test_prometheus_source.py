@@ -214,6 +214,17 @@ async def test_what_was_told_stays_until_it_is_old(refuses: bool, note: str, err
     assert len(failed) == errors
 
 
+async def test_who_no_longer_leads_forgets_links_that_count_no_more() -> None:
+    """For two windows it can tell the next leader of them; then there is nothing left to send."""
+    asking = PrometheusSource(ON_BYTES, collector(), topology=lambda: WITH_WORKLOADS, learn=lambda _: None)
+    await asking.read(Answering(), now_s=1000.0)
+    told = asking.told
+    asking.forget(now_s=1250.0)
+    assert asking.told is told
+    asking.forget(now_s=1000.0 + 601.0)
+    assert asking.told.links == ()
+
+
 async def test_one_that_is_away_is_one_line_and_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The control plane serves, counts each failure, logs the first, and shows it."""
     caplog.set_level(logging.INFO)
