@@ -53,6 +53,9 @@ class LinkReading:
             return
         self._read_s = now_s
         note = await self._read_flows(topology, now_s=now_s)
+        self._flows, self._pods = (
+            held(ToldLinks(now_s, self._window_s, links), now_s=now_s) for links in (self._flows, self._pods)
+        )
         self.note = note + await self._read_pods(topology, now_s=now_s)
         links = await asyncio.to_thread(_joined, self._flows, self._pods) if self._pods else self._flows
         self.told = ToldLinks(now_s, self._window_s, links)
@@ -72,8 +75,7 @@ class LinkReading:
         """Read pods' own counters where a link of a planned service is open; nothing is asked for where none is."""
         memory, picture = self._seen()
         own = counted(memory.sidecars, now_s=now_s)
-        flows = held(ToldLinks(now_s, self._window_s, self._flows), now_s=now_s)
-        known = [*flows, *(link for link in picture.links if link.method == "measured")]
+        known = [*self._flows, *(link for link in picture.links if link.method == "measured")]
         wanted = await asyncio.to_thread(open_links, topology, memory.calls.calls, own, known)
         if wanted is None or not wanted.containers:
             self._pods = ()
