@@ -80,9 +80,7 @@ def plan_mesh(
 
 
 def _steered(topology: Topology, service: Service) -> bool:
-    policy = service.policy
-    wanted = policy.routing != "off" and policy.mode != "off"
-    return wanted and bool(service.containers) and bool(topology.clients_of[service.name])
+    return service.policy.planned and bool(service.containers) and bool(topology.clients_of[service.name])
 
 
 def _targets(

@@ -56,7 +56,7 @@ def tick(
     called = as_called(topology, calls)  # who is planned for; everybody else is answered all the same
     rates, known_rates = client_rates(called, requests, memory.rates, now_s=now_s)
     links = live_links(topology, sidecars, requests, now_s=now_s)
-    links = with_told_links(links, telemetry.exchanges, services=topology.service_by_name, now_s=now_s)
+    links = with_told_links(links, telemetry.told, services=topology.service_by_name.keys(), now_s=now_s)
     loads, endpoints = endpoint_loads(
         called,
         memory.endpoints,

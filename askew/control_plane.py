@@ -97,6 +97,7 @@ class ControlPlane:
             self.collector,
             topology=lambda: self.topology,
             learn=self._learn_past,
+            seen=lambda: (self.memory, self.picture),
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("prometheus").inc,
         )
@@ -126,9 +127,8 @@ class ControlPlane:
         self.last_good = LastGood()
         self.replicas: Replicas | None = None
         self.on_plan: Callable[[], None] = lambda: None
-        self.ready = False
         self._unprepared = asyncio.Event()
-        self.http_port, self._started_s = 0, 0.0
+        self.ready, self.http_port, self._started_s = False, 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
 
     def _xds_server(self, admission: Admission, check_token: CheckToken | None) -> XdsServer:
@@ -227,9 +227,7 @@ class ControlPlane:
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
         asked = self.prometheus
-        return replace(
-            self.collector.drain(), nodes=self.nodes.samples(), callers=asked.callers, exchanges=asked.exchanges
-        )
+        return replace(self.collector.drain(), nodes=self.nodes.samples(), callers=asked.callers, told=asked.told)
 
     def _learn_past(self, past: Past) -> None:
         tables = with_past(self.memory.tables, past, before_s=self._started_s)

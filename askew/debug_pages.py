@@ -46,7 +46,7 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
         wanted = request.query.get("limit", str(MOST_LINKS))
         if not (wanted.isascii() and wanted.isdigit() and len(wanted) < 10):
             return web.json_response({"error": f"limit: found {wanted!r}, allowed: a whole number"}, status=400)
-        return web.json_response(links_json(plane.picture, limit=int(wanted)))
+        return web.json_response(links_json(plane.picture, limit=int(wanted), now_s=plane.telemetry.time_s))
 
     async def sourcez(_: web.Request) -> web.Response:
         return web.json_response({"sources": [source_json(plane)]})
@@ -99,8 +99,8 @@ def service_plan_json(plan: ServicePlan) -> dict[str, Any]:
     }
 
 
-def links_json(picture: Picture, *, limit: int) -> dict[str, Any]:
-    """Return the ``limit`` busiest links between services, how many there are, and what should be measured."""
+def links_json(picture: Picture, *, limit: int, now_s: float) -> dict[str, Any]:
+    """Return the ``limit`` busiest links, their ages ``now_s``, how many there are, and what should be measured."""
     links = [
         {
             "from": link.source,
@@ -109,7 +109,7 @@ def links_json(picture: Picture, *, limit: int) -> dict[str, Any]:
             "method": link.method,
             "residual": link.residual,
             "confidence": link.confidence,
-            "age_s": round(link.age_s, 3),
+            "age_s": round(link.age_s(now_s), 3),
         }
         for link in picture.links[:limit]
     ]

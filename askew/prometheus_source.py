@@ -12,17 +12,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import aiohttp
 
+from askew.control_loop import Memory
+from askew.link_reading import LinkReading, Seen
 from askew.settings import PrometheusSourceSettings
 from estimators.expected_service import CALM, Tables, learn_points
 from estimators.latency import LatencyWindow, figure_of
 from estimators.performance_table import HistoryPoint
-from istio.byte_metrics import ByteSource, FoundBytes
+from estimators.told_links import held
 from istio.call_metrics import CallSource
 from istio.errors import IstioError
 from istio.prometheus import Prometheus, PrometheusSettings
 from istio.request_history import STEP_S, PastWindow, RequestHistory
 from istio.request_metrics import RequestMetrics, RequestSource, only_http_port
-from mesh.telemetry import ByteExchange, Callers
+from mesh.picture import Picture
+from mesh.telemetry import Callers, ToldLinks
 from mesh.topology import ServicePort, Topology
 from xds_server.ingest.asked_samples import has_better, keep_samples
 from xds_server.ingest.collector import Collector
@@ -30,20 +33,20 @@ from xds_server.ingest.collector import Collector
 log = logging.getLogger(__name__)
 MOST_STEPS = 10_000  # Prometheus refuses 11,000
 WAIT_FOR_LEAD_S = 1.0
-READINGS_A_WINDOW = 5  # a mean over minutes need not be asked for with every scrape
 Past = Mapping[ServicePort, Sequence[HistoryPoint]]
 
 
 class PrometheusSource:
     """Asks one Prometheus, while ``is_active`` (with several replicas: while this one leads).
 
-    ``callers`` is what it said last of who calls whom, where the mesh does not say it; ``exchanges`` of the bytes
-    between services.
+    ``callers`` is what it said last of who calls whom, where the mesh does not say it.
 
     Parameters
     ----------
     learn:
         Takes what was found in the past, once.
+    seen:
+        Tells what is known of links without it.
     on_error:
         Called each time that it could not be asked.
     """
@@ -55,17 +58,22 @@ class PrometheusSource:
         *,
         topology: Callable[[], Topology],
         learn: Callable[[Past], None],
+        seen: Seen = lambda: (Memory(), Picture()),
         is_active: Callable[[], bool] = lambda: True,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings, self._collector = settings, collector
-        self._topology, self._learn, self._is_active, self._on_error = topology, learn, is_active, on_error
+        self._topology, self._learn, self._seen = topology, learn, seen
+        self._is_active, self._on_error = is_active, on_error
         self._said = ""
         self._calls: CallSource | None = None
-        self._bytes: ByteSource | None = None
-        self._bytes_read_s, self._bytes_note = 0.0, ""
+        self._links: LinkReading | None = None
         self.callers: tuple[Callers, ...] = ()
-        self.exchanges: tuple[ByteExchange, ...] = ()
+
+    @property
+    def told(self) -> ToldLinks:
+        """What it said last of the bytes between services."""
+        return ToldLinks() if self._links is None else self._links.told
 
     async def run(self) -> None:
         """Learn from the past once, then ask every interval, until cancelled."""
@@ -82,6 +90,8 @@ class PrometheusSource:
                 started_s = time.monotonic()
                 if self._is_active():
                     await self.read(prometheus, now_s=time.time())
+                else:
+                    self.forget(now_s=time.time())
                 await asyncio.sleep(max(0.0, started_s + settings.interval_s - time.monotonic()))
             await asyncio.Event().wait()
 
@@ -99,25 +109,24 @@ class PrometheusSource:
             if not has_better(self._collector, name, "prometheus"):
                 counters, latencies = found.counters.get(name, ()), found.latencies.get(name, ())
                 keep_samples(self._collector, name, "prometheus", counters=counters, latencies=latencies)
-        await self._read_bytes(prometheus, topology, now_s=now_s)
-        in_use = _in_use(found) + self._bytes_note
+        await self._read_links(prometheus, topology, now_s=now_s)
+        in_use = _in_use(found) + ("" if self._links is None else self._links.note)
         self._say(logging.INFO, in_use, news=in_use)
 
-    async def _read_bytes(self, prometheus: Prometheus, topology: Topology, *, now_s: float) -> None:
-        """Take the bytes between services, if it is time; what else was found counts whatever becomes of this."""
+    def forget(self, *, now_s: float) -> None:
+        """Give up links that count no more: while another replica asks, ours would be sent to it for ever."""
+        if self._links is not None and not held(self._links.told, now_s=now_s):
+            self._links = None
+
+    async def _read_links(self, prometheus: Prometheus, topology: Topology, *, now_s: float) -> None:
+        """Take the links, if it is time; what else was found counts whatever becomes of this."""
         window_s = self._settings.flow_window_s
-        if not window_s or 0.0 <= now_s - self._bytes_read_s < window_s / READINGS_A_WINDOW:
+        if not window_s:
             return
-        self._bytes_read_s = now_s
-        asking = self._bytes = self._bytes or ByteSource(prometheus, window_s=window_s)
-        try:
-            found = await asking.read(topology, time_s=now_s)
-        except IstioError as error:
-            self._on_error()
-            self._bytes_note = f"; no bytes between services: {error}"
-            return
-        self._bytes_note = _bytes_in_use(found)
-        self.exchanges = found.exchanges or self.exchanges  # one that begins anew knows nothing at first; old news ends
+        links = self._links = self._links or LinkReading(
+            prometheus, window_s=window_s, seen=self._seen, on_error=self._on_error
+        )
+        await links.read(topology, now_s=now_s)
 
     async def back_fill(self, prometheus: Prometheus, *, now_s: float) -> None:
         """Hand the last ``backfill_h`` of imbalance-aware services to ``learn``; what came before a failure."""
@@ -187,13 +196,3 @@ def _in_use(found: RequestMetrics) -> str:
     known = f"request times of pods known by {found.using}" if found.latencies else "no request times"
     reasons = "; ".join(sorted([*found.left_out, *found.warnings]))
     return known + (f"; left out: {reasons}" if reasons else "")
-
-
-def _bytes_in_use(found: FoundBytes) -> str:
-    known = (
-        f"bytes between services by reporter {' and '.join(found.using)}"
-        if found.using
-        else "no bytes between services"
-    )
-    reasons = "; ".join(sorted([*found.left_out, *found.warnings]))
-    return f"; {known}" + (f"; left out: {reasons}" if reasons else "")

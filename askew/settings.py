@@ -97,7 +97,7 @@ class PrometheusSourceSettings:
     """Hours of the past that performance tables learn at the start; 0 for none."""
 
     flow_window_s: float = 300.0
-    """Over how long the bytes between services are a mean, at least four scrapes; 0: they are not asked for."""
+    """Over how long the bytes between services, and of pods, are a mean, at least four scrapes; 0: not asked for."""
 
     deadline_s: float = 10.0
     """Of one query."""

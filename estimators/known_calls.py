@@ -22,7 +22,6 @@ from typing import NamedTuple
 from estimators.load_reports import Requests
 from estimators.sidecar_counters import Sidecars
 from estimators.steady_rate import SteadyRate
-from mesh.policy import Policy
 from mesh.telemetry import Telemetry
 from mesh.topology import Call, ContainerName, ServiceName, ServicePort, Topology
 
@@ -127,14 +126,10 @@ def as_called(topology: Topology, known: KnownCalls) -> Topology:
     calls: list[Call] = []
     for service in topology.services:
         wanted = callers.get(service.name, set()) & place.keys()
-        if _is_planned(service.policy) and not _is_known(known.servers, service.name, clock_s):
+        if service.policy.planned and not _is_known(known.servers, service.name, clock_s):
             wanted |= uncounted if any(port.protocol == "tcp" for port in service.ports) else unheard
         calls += [Call(client, service.name) for client in sorted(wanted, key=place.__getitem__)]
     return replace(topology, calls=tuple(calls))
-
-
-def _is_planned(policy: Policy) -> bool:
-    return policy.routing != "off" and policy.mode != "off"
 
 
 def _is_known(spans: Spans, name: ServiceName, clock_s: float) -> bool:

@@ -7,6 +7,7 @@ each container's sidecar as its counters.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -30,11 +31,11 @@ class LiveLinks:
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
-    """What a service sent to one that it calls, what came back, and the age of the oldest figure in it."""
+    """What a service sent to one that it calls, what came back, and the time of the oldest figure in it."""
 
-    sent_bytes_per_s: float = 0.0
-    received_bytes_per_s: float = 0.0
-    age_s: float = 0.0
+    sent_bytes_per_s: float
+    received_bytes_per_s: float
+    time_s: float
 
 
 def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, now_s: float) -> LiveLinks:
@@ -46,7 +47,7 @@ def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, no
 
     Cost: O(calls × containers), and ``estimate_links`` where a client is not counted.
     """
-    usable = {name: one for name, one in sidecars.items() if one.heard.is_usable(now_s) and _tells_bytes(one)}
+    usable = counted(sidecars, now_s=now_s)
     if topology.calls is None:
         calls = sorted(_observed_calls(topology, usable))
     else:
@@ -58,6 +59,11 @@ def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, no
     if not unknown or topology.calls is None:
         return LiveLinks(busiest_first(measured.values()))
     return _estimated(topology, calls, usable, measured)
+
+
+def counted(sidecars: Sidecars, *, now_s: float) -> Sidecars:
+    """Return the sidecars whose bytes are known: heard within 12 intervals, and telling bytes at all."""
+    return {name: one for name, one in sidecars.items() if one.heard.is_usable(now_s) and _tells_bytes(one)}
 
 
 def _tells_bytes(one: SidecarCounts) -> bool:
@@ -84,7 +90,7 @@ def _relation(
     """Return what one service exchanged with another that it calls, or None where a client of it is not counted."""
     client, server = call
     ports = [topology.service_by_name[server].service_port(port) for port in topology.service_by_name[server].ports]
-    sent = received = age_s = 0.0
+    sent, received, time_s = 0.0, 0.0, now_s
     for container in topology.service_by_name[client].containers:
         one = sidecars.get(container.name)
         if one is None:
@@ -94,8 +100,8 @@ def _relation(
         counts = [one.per_s(port) for port in ports]
         sent += sum(count.amount_per_s(SENT) for count in counts)
         received += sum(count.amount_per_s(RECEIVED) for count in counts)
-        age_s = max(age_s, one.heard.age_s(now_s))
-    return _Relation(sent, received, age_s)
+        time_s = min(time_s, one.heard.time_s)
+    return _Relation(sent, received, time_s)
 
 
 def _is_idle(container: Container, ports: list[ServicePort], requests: Requests, *, now_s: float) -> bool:
@@ -106,7 +112,7 @@ def _is_idle(container: Container, ports: list[ServicePort], requests: Requests,
 
 def _measured(whole: Mapping[tuple[ServiceName, ServiceName], _Relation], unknown: frozenset[Ends]) -> dict[Ends, Link]:
     """Return both directions of the pairs of which every call is known; a pair may call each other."""
-    links: dict[Ends, Link] = {}
+    sums: dict[Ends, tuple[float, float]] = {}
     for (client, server), relation in whole.items():
         if (server, client) in unknown:
             continue
@@ -114,10 +120,9 @@ def _measured(whole: Mapping[tuple[ServiceName, ServiceName], _Relation], unknow
             ((client, server), relation.sent_bytes_per_s),
             ((server, client), relation.received_bytes_per_s),
         ):
-            before = links.get(ends)
-            so_far, age_s = (before.rate_bytes_per_s, before.age_s) if before else (0.0, 0.0)
-            links[ends] = Link(*ends, so_far + rate, "measured", age_s=max(age_s, relation.age_s))
-    return links
+            so_far, time_s = sums.get(ends, (0.0, math.inf))
+            sums[ends] = so_far + rate, min(time_s, relation.time_s)
+    return {ends: Link(*ends, rate, "measured", time_s=time_s) for ends, (rate, time_s) in sums.items()}
 
 
 def _estimated(
@@ -130,17 +135,17 @@ def _estimated(
     peopled = frozenset(containers.values())
     pairs = [call for call in calls if peopled.issuperset(call)]
     rates = {ends: link.rate_bytes_per_s for ends, link in measured.items() if peopled.issuperset(ends)}
-    estimate = estimate_links(containers, pairs, _totals(sidecars), measured=rates)
-    counted = {containers[name] for name in sidecars}
+    estimate = estimate_links(containers, pairs, totals_of(sidecars), measured=rates)
+    told = {containers[name] for name in sidecars}
     links = [
         replace(measured[ends], residual=link.residual, confidence=link.confidence) if ends in measured else link
         for link in estimate.links
-        if (ends := (link.source, link.target)) in measured or counted.intersection(ends)
+        if (ends := (link.source, link.target)) in measured or told.intersection(ends)
     ]
     return LiveLinks(busiest_first(links), tuple(ServiceName(name) for name in estimate.to_measure))
 
 
-def _totals(sidecars: Sidecars) -> WindowTotals:
+def totals_of(sidecars: Sidecars) -> WindowTotals:
     """Return bytes per second that went in and out of each container, to and from whom ever, app side excluded."""
     received: dict[str, float] = {}
     sent: dict[str, float] = {}

@@ -198,6 +198,7 @@ def _containers(
             proxy=at,
             outbound_address="" if around.has_istio else LOOPBACK,
             service_account="" if pod is None else pod.service_account,
+            on_host_network=pod is not None and pod.host_network,
         )
 
 
@@ -221,6 +222,7 @@ def client_of_workload(pod: Pod, service: ServiceName, around: Surroundings) -> 
         proxy=name,
         outbound_address="" if around.has_istio else LOOPBACK,
         service_account=pod.service_account,
+        on_host_network=pod.host_network,
     )
 
 

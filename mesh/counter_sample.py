@@ -1,4 +1,4 @@
-"""One reading of a container's network counters, whatever read it: the kernel, cAdvisor or a sidecar."""
+"""One reading of a container's network counters, whatever read it."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from mesh.node_interference import NodeInterference
 from mesh.topology import ContainerName, NodeName, ServiceName, ServicePort
 
 RateMethod = Literal["given", "measured", "assumed"]
-LinkMethod = Literal["peeled", "measured", "estimated", "prometheus"]
+LinkMethod = Literal["peeled", "measured", "estimated", "prometheus", "cadvisor"]
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,16 @@ class Link:
     ----------
     method:
         ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle; ``prometheus``,
-        from Istio's metrics there.
+        from Istio's metrics there; ``cadvisor``, worked out from what whole pods received and sent.
     confidence:
         0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
         disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
-        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells.
+        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells. For one of ``cadvisor`` half of
+        what it would be for a peeled or estimated one; at least 1/4, with less it is not told.
     residual:
         Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted), or of the two sides.
-    age_s:
-        Seconds since the oldest sample that it rests on; 0 for a file's.
+    time_s:
+        When the oldest sample was taken that it rests on, on the telemetry's clock; None where that does not count.
     """
 
     source: str
@@ -58,7 +59,11 @@ class Link:
     method: LinkMethod
     confidence: float = 1.0
     residual: float = 0.0
-    age_s: float = 0.0
+    time_s: float | None = None
+
+    def age_s(self, now_s: float) -> float:
+        """Return how old it is; 0 where its time does not count."""
+        return 0.0 if self.time_s is None else max(0.0, now_s - self.time_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,11 @@ class Policy:
         """Whether Askew decides this service's shares on the wire."""
         return self.routing != "off" and self.mode == "apply"
 
+    @property
+    def planned(self) -> bool:
+        """Whether shares are worked out for this service, be it only to be shown."""
+        return self.routing != "off" and self.mode != "off"
+
 
 UNMANAGED = Policy()
 

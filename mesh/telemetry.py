@@ -7,9 +7,11 @@ estimators' part. Records (accesses, spans) are handed over once, in the tick af
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 from mesh.node_interference import NodeCounters
+from mesh.picture import Link
 from mesh.topology import ContainerName, ServiceName, ServicePort
 
 Reporter = Literal["client", "server"]
@@ -169,6 +171,38 @@ class ByteExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class PodBytes:
+    """Bytes per second that a pod received and sent, to and from whom ever; last counted at ``time_s``."""
+
+    container: ContainerName
+    time_s: float
+    received_bytes_per_s: float
+    sent_bytes_per_s: float
+
+
+@dataclass(frozen=True)
+class ToldLinks:
+    """Links that a Prometheus tells of: all that one reading at ``time_s`` found, busiest first.
+
+    ``window_s`` is how long a time the rates are the mean of, and bounds how long they count.
+    """
+
+    time_s: float = 0.0
+    window_s: float = 0.0
+    links: tuple[Link, ...] = ()
+
+    @cached_property
+    def services(self) -> frozenset[str]:
+        """The ends of all links."""
+        return frozenset(end for link in self.links for end in (link.source, link.target))
+
+    @cached_property
+    def oldest_s(self) -> float:
+        """The time of the oldest link; that of the reading where none has one."""
+        return min((link.time_s for link in self.links if link.time_s is not None), default=self.time_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Telemetry:
     """The samples of one tick. Times are seconds of the caller's clock."""
 
@@ -180,4 +214,4 @@ class Telemetry:
     spans: tuple[SpanRecord, ...] = ()
     nodes: tuple[NodeCounters, ...] = ()
     callers: tuple[Callers, ...] = ()
-    exchanges: tuple[ByteExchange, ...] = ()
+    told: ToldLinks = ToldLinks()

@@ -70,6 +70,7 @@ class Container:
     services: it then counts among the endpoints only. ``proxy`` is its sidecar's ``<container>.<namespace>`` where
     that is not made of its name (in Kubernetes names are unique in a namespace only, so that the mesh adds it).
     ``service_account`` is whose certificate its sidecar must show; empty: any of its namespace's.
+    ``on_host_network``: it shares its node's network, so that its counters of bytes are the node's.
     """
 
     name: ContainerName
@@ -85,6 +86,7 @@ class Container:
     proxy: str = ""
     outbound_address: str = ""
     service_account: str = ""
+    on_host_network: bool = False
 
     @property
     def listens_on(self) -> str:

@@ -36,7 +36,7 @@ def merged(own: Telemetry, others: Sequence[Telemetry]) -> Telemetry:
         latencies=_newest((one.latencies for one in every), lambda one: (one.container, one.cluster, one.reporter)),
         nodes=_newest((one.nodes for one in every), lambda one: one.node),
         callers=_newest((one.callers for one in every), lambda one: one.service),
-        exchanges=_newest((one.exchanges for one in every), lambda one: (one.client, one.server)),
+        told=max((one.told for one in every), key=lambda told: told.time_s),
         accesses=tuple(chain.from_iterable(one.accesses for one in every)),
         spans=tuple(chain.from_iterable(one.spans for one in every)),
     )

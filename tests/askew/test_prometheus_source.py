@@ -187,8 +187,8 @@ async def test_bytes_are_asked_for_five_times_a_window() -> None:
     for now_s in range(1000, 1301, 15):
         await asking.read(prometheus, now_s=float(now_s))
     assert prometheus.rates_asked == 6
-    [one] = asking.exchanges
-    assert (one.client, one.server, one.sent_bytes_per_s) == (WORKLOAD, "shop.default", 10.0)
+    [one, _] = asking.told.links
+    assert (one.source, one.target, one.rate_bytes_per_s) == (WORKLOAD, "shop.default", 10.0)
     assert found.notes["prometheus"].endswith("; bytes between services by reporter source")
 
 
@@ -206,12 +206,23 @@ async def test_what_was_told_stays_until_it_is_old(refuses: bool, note: str, err
         ON_BYTES, found, topology=lambda: WITH_WORKLOADS, learn=lambda _: None, on_error=lambda: failed.append(1)
     )
     await asking.read(prometheus, now_s=1000.0)
-    told = asking.exchanges
+    told = asking.told.links
     prometheus.refuses, prometheus.knows = refuses, False
     await asking.read(prometheus, now_s=1060.0)
-    assert asking.exchanges is told
+    assert asking.told.links is told
     assert note in found.notes["prometheus"]
     assert len(failed) == errors
+
+
+async def test_who_no_longer_leads_forgets_links_that_count_no_more() -> None:
+    """For two windows it can tell the next leader of them; then there is nothing left to send."""
+    asking = PrometheusSource(ON_BYTES, collector(), topology=lambda: WITH_WORKLOADS, learn=lambda _: None)
+    await asking.read(Answering(), now_s=1000.0)
+    told = asking.told
+    asking.forget(now_s=1250.0)
+    assert asking.told is told
+    asking.forget(now_s=1000.0 + 601.0)
+    assert asking.told.links == ()
 
 
 async def test_one_that_is_away_is_one_line_and_a_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

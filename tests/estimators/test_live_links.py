@@ -133,6 +133,7 @@ def test_links_tell_their_age_and_end_with_it(rng: np.random.Generator) -> None:
     watching.after(12)
     watching.sidecars.silent.update(("web-1", "web-2"))
     found = watching.after(12)
-    assert {link.age_s for link in found.links if "web.default" in (link.source, link.target)} == {60.0}
+    now_s = watching.sidecars.now_s
+    assert {link.age_s(now_s) for link in found.links if "web.default" in (link.source, link.target)} == {60.0}
 
     assert methods_of(watching.after(1))["web shop"] == "peeled"

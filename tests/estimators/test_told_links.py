@@ -6,10 +6,10 @@ import pytest
 
 from estimators.live_links import LiveLinks, live_links
 from estimators.sidecar_counters import Sidecars, read_sidecar_counters
-from estimators.told_links import with_told_links
+from estimators.told_links import told_links, with_told_links
 from mesh.mesh_file import parse_mesh_file
 from mesh.picture import Link, LinkMethod
-from mesh.telemetry import ByteExchange, ClusterCounters
+from mesh.telemetry import ByteExchange, ClusterCounters, ToldLinks
 from mesh.topology import ContainerName, ServiceName
 
 SERVICES = frozenset({"web", "shop", "db"})
@@ -23,16 +23,20 @@ def told(
 
 
 def joined(*exchanges: ByteExchange, links: tuple[Link, ...] = ()) -> tuple[Link, ...]:
-    return with_told_links(LiveLinks(links), exchanges, services=SERVICES, now_s=NOW_S).links
+    return with_told_links(LiveLinks(links), reading(*exchanges), services=SERVICES, now_s=NOW_S).links
+
+
+def reading(*exchanges: ByteExchange) -> ToldLinks:
+    return ToldLinks(NOW_S, 300.0, told_links(exchanges))
 
 
 def test_both_directions_become_links_busiest_first() -> None:
     """What the client sent, and what it got."""
     assert joined(told("web", "shop", 10.0, 40.0), told("shop", "db", 20.0, 0.0)) == (
-        Link("shop", "web", 40.0, "prometheus", age_s=10.0),
-        Link("shop", "db", 20.0, "prometheus", age_s=10.0),
-        Link("web", "shop", 10.0, "prometheus", age_s=10.0),
-        Link("db", "shop", 0.0, "prometheus", age_s=10.0),
+        Link("shop", "web", 40.0, "prometheus", time_s=990.0),
+        Link("shop", "db", 20.0, "prometheus", time_s=990.0),
+        Link("web", "shop", 10.0, "prometheus", time_s=990.0),
+        Link("db", "shop", 0.0, "prometheus", time_s=990.0),
     )
 
 
@@ -60,8 +64,8 @@ def test_services_that_call_each_other_have_one_link_each_way() -> None:
         told("web", "shop", 10.0, 40.0, residual=0.25), told("shop", "web", 2.0, 1.0, age_s=30.0, residual=None)
     )
     assert found == (
-        Link("shop", "web", 42.0, "prometheus", confidence=0.5, residual=0.25, age_s=30.0),
-        Link("web", "shop", 11.0, "prometheus", confidence=0.5, residual=0.25, age_s=30.0),
+        Link("shop", "web", 42.0, "prometheus", confidence=0.5, residual=0.25, time_s=970.0),
+        Link("web", "shop", 11.0, "prometheus", confidence=0.5, residual=0.25, time_s=970.0),
     )
 
 
@@ -85,7 +89,34 @@ def test_services_that_are_gone_have_no_links() -> None:
 def test_nothing_told_changes_nothing() -> None:
     """The very same links, so that nobody works anything out anew."""
     links = LiveLinks((Link("web", "shop", 7.0, "measured"),))
-    assert with_told_links(links, (), services=SERVICES, now_s=NOW_S) is links
+    assert with_told_links(links, ToldLinks(), services=SERVICES, now_s=NOW_S) is links
+
+
+def test_told_links_that_all_count_are_the_same_again() -> None:
+    """No tick makes them anew: neither the scheduler's page nor the replicas have anything to do."""
+    told_now = reading(told("web", "shop", 10.0, 40.0), told("shop", "db", 5.0, 1.0, age_s=250.0))
+    for later_s in (0.0, 5.0, 350.0):
+        found = with_told_links(LiveLinks(), told_now, services=SERVICES, now_s=NOW_S + later_s)
+        assert found.links is told_now.links
+    later = with_told_links(LiveLinks(), told_now, services=SERVICES, now_s=NOW_S + 351.0).links
+    assert {(one.source, one.target) for one in later} == {("web", "shop"), ("shop", "web")}
+    fewer = with_told_links(LiveLinks(), told_now, services={"web", "shop"}, now_s=NOW_S).links
+    assert fewer == later
+
+
+@pytest.mark.parametrize(
+    ("method", "confidence", "stays"),
+    [("measured", 1.0, True), ("peeled", 0.6, True), ("estimated", 0.9, True), ("estimated", 0.6, False)],
+)
+def test_what_pods_counted_is_the_last_choice(method: LinkMethod, confidence: float, stays: bool) -> None:
+    """It fills what is open, and takes the place of a guess that is less sure."""
+    own = Link("web", "shop", 7.0, method, confidence)
+    pods = ToldLinks(
+        NOW_S, 300.0, (Link("shop", "web", 5.0, "cadvisor", 0.8), Link("web", "shop", 9.0, "cadvisor", 0.8))
+    )
+    found = with_told_links(LiveLinks((own,)), pods, services=SERVICES, now_s=NOW_S).links
+    assert (own in found) is stays
+    assert any(one.source == "shop" for one in found) is (method != "measured")  # a pair is measured both ways
 
 
 def test_sidecars_whose_requests_a_prometheus_tells_count_no_bytes() -> None:
@@ -108,5 +139,5 @@ calls: [{from: web, to: shop}]
     links = live_links(mesh, known, {}, now_s=NOW_S)
     assert links.links == ()
     exchange = told("web.default", "shop.default", 1.0, 2.0)
-    found = with_told_links(links, [exchange], services=mesh.service_by_name, now_s=NOW_S).links
+    found = with_told_links(links, reading(exchange), services=mesh.service_by_name.keys(), now_s=NOW_S).links
     assert {one.rate_bytes_per_s for one in found} == {1.0, 2.0}

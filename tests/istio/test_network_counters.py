@@ -1,4 +1,4 @@
-"""Joining cAdvisor's two metrics into samples of pods, whatever labels they come with."""
+"""Joining cAdvisor's two metrics into rates of pods, whatever labels they come with."""
 
 from __future__ import annotations
 
@@ -8,80 +8,118 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from istio.network_counters import POD_LABELS, PodCounters, pod_counters
+from istio.network_counters import POD_LABELS, PodRates, pod_rates
 from istio.prometheus import Answer, Series
-from mesh.counter_sample import CounterSample
+from mesh.telemetry import PodBytes
 from mesh.topology import ContainerName
 
 CART = ContainerName("cart-0")
 PODS = {("shop", "cart"): CART}
+NOW_S, OLDEST_S = 1000.0, 850.0
 
 
-def series(*samples: tuple[float, float], interface: str = "eth0", **labels: str) -> Series:
-    return Series({"namespace": "shop", "pod": "cart", "interface": interface, **labels}, samples)
+def one(value: float, *, interface: str = "eth0", **labels: str) -> Series:
+    return Series({"namespace": "shop", "pod": "cart", "interface": interface, **labels}, ((NOW_S, value),))
 
 
-def joined(receive: list[Series], transmit: list[Series]) -> PodCounters:
-    return pod_counters(Answer(tuple(receive)), Answer(tuple(transmit)), PODS)
+def joined(received: list[Series], sent: list[Series], *, counted_s: float = 990.0) -> PodRates:
+    times = [Series(series.labels, ((NOW_S, counted_s),)) for series in (*received, *sent)]
+    return pod_rates(*(Answer(tuple(found)) for found in (received, sent, times)), PODS, oldest_s=OLDEST_S)
 
 
-def test_both_directions_at_one_time_are_a_sample() -> None:
-    """A time that only one direction has gives none."""
-    result = joined([series((1.0, 10), (2.0, 20))], [series((2.0, 5), (3.0, 6))])
-    assert result.samples == (CounterSample(CART, 2.0, 20, 5),)
-    assert (result.no_counters, result.left_out) == ((), {})
+def test_both_directions_and_the_time_of_the_scrape_are_a_pods_rates() -> None:
+    """Nothing is left out."""
+    result = joined([one(20.0)], [one(5.0)])
+    assert result.pods == (PodBytes(CART, 990.0, 20.0, 5.0),)
+    assert result.left_out == {}
 
 
 @pytest.mark.parametrize("labels", POD_LABELS)
 def test_every_known_spelling_of_the_pods_labels(labels: tuple[str, str]) -> None:
     """Old kubelets and cAdvisor by itself name the pod otherwise."""
-    one = Series({labels[0]: "shop", labels[1]: "cart", "interface": "eth0"}, ((1.0, 7),))
-    assert joined([one], [one]).samples == (CounterSample(CART, 1.0, 7, 7),)
+    spelled = Series({labels[0]: "shop", labels[1]: "cart", "interface": "eth0"}, ((NOW_S, 7.0),))
+    assert joined([spelled], [spelled]).pods == (PodBytes(CART, 990.0, 7.0, 7.0),)
 
 
-def test_no_series_at_all_is_said() -> None:
-    """Absent is a reason and a pod without counters, never zeros."""
-    result = joined([], [])
-    assert result.no_counters == (CART,)
-    assert [reason.split(":")[0] for reason in result.left_out] == ["no series"]
+def test_labels_that_the_scrape_pushed_aside_name_the_pod() -> None:
+    """Without honor_labels a scrape's own namespace and pod go first, which are the exporter's."""
+    moved = one(7.0, namespace="monitoring", exported_namespace="shop", pod="agent", exported_pod="cart")
+    half = one(7.0, namespace="monitoring", exported_namespace="shop")
+    for series in (moved, half):
+        assert joined([series], [series]).pods == (PodBytes(CART, 990.0, 7.0, 7.0),)
 
 
-def test_values_that_are_no_counts_are_left_out() -> None:
-    """NaN, infinite, negative: dropped and counted."""
-    bad = series((1.0, math.nan), (2.0, math.inf), (3.0, -1), (4.0, 8))
-    result = joined([bad], [series((4.0, 9))])
-    assert result.samples == (CounterSample(CART, 4.0, 8, 9),)
-    assert result.left_out == {"samples that are no counts": 3}
+@pytest.mark.parametrize(
+    ("times", "why"),
+    [((), "cAdvisor is not scraped, or its metrics are dropped"), ((one(990.0),), "no two samples in the window")],
+)
+def test_no_series_at_all_is_said(times: tuple[Series, ...], why: str) -> None:
+    """Absent is a reason, never zeros."""
+    result = pod_rates(Answer(()), Answer(()), Answer(times), PODS, oldest_s=OLDEST_S)
+    assert (result.pods, [reason.partition(": ")[2] for reason in result.left_out]) == ((), [why])
 
 
-def test_doubled_series_count_once_and_the_same_for_both_directions() -> None:
-    """Two scrape jobs: one of them is taken, whatever the order of the answer."""
-    one, two = series((1.0, 10), job="a"), series((1.0, 11), job="b")
-    assert joined([one, two], [two, one]).samples == (CounterSample(CART, 1.0, 10, 10),)
-    assert joined([two, one], [one, two]).left_out == {"doubled series": 2}
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_values_that_are_no_rates_are_left_out(value: float) -> None:
+    """And with them the pod, of which one direction is missing."""
+    result = joined([one(value)], [one(9.0)])
+    assert result.pods == ()
+    assert result.left_out == {"values that are no rates": 1, "pods with one direction only": 1}
+
+
+def test_one_direction_alone_is_none() -> None:
+    """Zero would be a lie."""
+    assert joined([one(9.0)], []).pods == joined([], [one(9.0)]).pods == ()
+
+
+def test_doubled_series_count_once_and_as_the_larger() -> None:
+    """Two jobs that spell the pod otherwise: the one that saw more; both directions, whatever the order."""
+    more, less = one(11.0), Series({"namespace": "shop", "pod_name": "cart", "interface": "eth0"}, ((NOW_S, 10.0),))
+    for series in ([more, less], [less, more]):
+        result = joined(series, series)
+        assert result.pods == (PodBytes(CART, 990.0, 11.0, 11.0),)
+        assert result.left_out == {"doubled series": 2}
+
+
+@pytest.mark.parametrize("interface", ["eni0123", "cali12", "cilium_host", "gke0a1b", "kube-ipvs0", "vxlan.calico"])
+def test_interfaces_that_only_nodes_have_mean_the_hosts_network(interface: str) -> None:
+    """The pod's eth0 is the node's then."""
+    both = [one(7.0), one(7.0, interface=interface)]
+    assert joined(both, both).left_out == {"pods on the host's network: the counters are the node's": 1}
+
+
+def test_a_pod_that_is_counted_no_more_is_none() -> None:
+    """What the window still holds of it is over."""
+    assert joined([one(7.0)], [one(7.0)], counted_s=OLDEST_S).pods
+    stopped = joined([one(7.0)], [one(7.0)], counted_s=OLDEST_S - 1.0)
+    assert (stopped.pods, stopped.left_out) == ((), {"pods that are counted no more": 1})
 
 
 def test_a_missing_interface_label_is_one_interface() -> None:
     """Relabelling may have dropped it."""
-    bare = Series({"namespace": "shop", "pod": "cart"}, ((1.0, 3),))
-    assert joined([bare], [bare]).samples == (CounterSample(CART, 1.0, 3, 3),)
+    bare = Series({"namespace": "shop", "pod": "cart"}, ((NOW_S, 3.0),))
+    assert joined([bare], [bare]).pods == (PodBytes(CART, 990.0, 3.0, 3.0),)
 
 
 def test_pods_that_nobody_asked_for_are_passed_over() -> None:
-    """Neither a sample nor a complaint."""
-    other = series((1.0, 3), pod="other")
+    """Neither rates nor a complaint."""
+    other = one(3.0, pod="other")
     assert joined([other], [other]).left_out == {}
 
 
 _label = st.sampled_from(["", "shop", "cart", "eth0", "veth1", "net1", "lo"])
-_name = st.sampled_from(["namespace", "pod", "pod_name", "interface", "id", "job"])
+_name = st.sampled_from(["namespace", "pod", "pod_name", "interface", "exported_pod", "job"])
 _sample = st.tuples(st.integers(0, 5).map(float), st.floats())
-_series = st.builds(Series, st.dictionaries(_name, _label), st.lists(_sample, max_size=4).map(tuple))
+_series = st.lists(
+    st.builds(Series, st.dictionaries(_name, _label), st.lists(_sample, max_size=2).map(tuple)), max_size=8
+)
 
 
-@given(st.lists(_series, max_size=8), st.lists(_series, max_size=8))
-def test_any_series_give_finite_samples_or_reasons(receive: list[Series], transmit: list[Series]) -> None:
-    """Whatever labels and values come, samples are counts and a pod has samples or is named as having none."""
-    result = joined(receive, transmit)
-    assert all(sample.receive_bytes >= 0 and sample.transmit_bytes >= 0 for sample in result.samples)
-    assert bool(result.samples) != bool(result.no_counters)
+@given(_series, _series, _series)
+def test_any_series_give_finite_rates_or_none(received: list[Series], sent: list[Series], times: list[Series]) -> None:
+    """Whatever labels and values come; a pod stands at most once."""
+    result = pod_rates(*(Answer(tuple(found)) for found in (received, sent, times)), PODS, oldest_s=2.0)
+    assert len(result.pods) <= 1
+    for found in result.pods:
+        assert 0.0 <= found.received_bytes_per_s < math.inf
+        assert 0.0 <= found.sent_bytes_per_s < math.inf

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from istio.errors import QueryRejectedError, SourceUnavailableError, UnreadableAnswerError
-from istio.prometheus import Prometheus, PrometheusSettings, Series, parse_answer
+from istio.prometheus import Answer, Prometheus, PrometheusSettings, Series, parse_answer
 from tests.real.outside_process import free_ports
 
 
@@ -181,3 +182,23 @@ async def test_an_answer_without_end_is_refused() -> None:
     async with client_of(handler, most_bytes=1000) as client:
         with pytest.raises(UnreadableAnswerError, match="more than 1000 bytes"):
             await client.instant("up")
+
+
+@pytest.mark.parametrize(("series", "is_in_thread"), [(1, False), (3000, True)])
+async def test_a_large_answer_is_read_in_a_thread(
+    monkeypatch: pytest.MonkeyPatch, series: int, is_in_thread: bool
+) -> None:
+    """So that sidecars are served meanwhile; for a small one that would only cost."""
+    threads: list[threading.Thread] = []
+
+    def watched(answer: bytes) -> Answer:
+        threads.append(threading.current_thread())
+        return parse_answer(answer)
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=body("vector", [{"metric": {"pod": "a"}, "value": [5, "7"]}] * series))
+
+    monkeypatch.setattr("istio.prometheus.parse_answer", watched)
+    async with client_of(handler) as client:
+        assert len((await client.instant("up")).series) == series
+    assert [one is not threading.main_thread() for one in threads] == [is_in_thread]

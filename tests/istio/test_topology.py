@@ -158,6 +158,16 @@ def test_pods_that_serve_nobody_are_clients_of_their_workload() -> None:
     ]
 
 
+def test_a_pod_on_the_hosts_network_says_so() -> None:
+    """As an endpoint and as a client: what it counts of bytes is the node's."""
+    on_host = {"hostNetwork": True}
+    found = seen(
+        service(), endpoint_slice(endpoint("10.0.0.1", "a")), pod("a", spec=on_host), pod("b", spec=on_host), pod("c")
+    )
+
+    assert [container(found, f"{name}.default").on_host_network for name in "abc"] == [True, True, False]
+
+
 def test_an_endpoint_without_a_sidecar_is_no_client() -> None:
     """Its requests do not follow us."""
     found = seen(service(), pod("a", sidecar=False), endpoint_slice(endpoint("10.0.0.1", "a")))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from askew.replication.merging import merged, without_records
 from mesh.node_interference import NodeCounters
-from mesh.telemetry import ByteExchange, LoadReport, SpanRecord, Telemetry
-from mesh.topology import ContainerName, NodeName, ServiceName
+from mesh.picture import Link
+from mesh.telemetry import LoadReport, SpanRecord, Telemetry, ToldLinks
+from mesh.topology import ContainerName, NodeName
 
 
 def load(client: str, time_s: float) -> LoadReport:
@@ -45,10 +46,9 @@ def test_a_node_counts_once_and_newest() -> None:
     assert merged(Telemetry(nodes=(new,)), [Telemetry(nodes=(old,))]).nodes == (new,)
 
 
-def test_an_exchange_counts_once_and_newest() -> None:
-    """What the leader before was told of two services holds until the new one is told more."""
-    web, shop = ServiceName("web"), ServiceName("shop")
-    old, new = (ByteExchange(web, shop, time_s, 300.0, time_s, 0.0, None) for time_s in (4.0, 8.0))
+def test_the_newest_reading_of_links_counts() -> None:
+    """What the leader before was told of services holds until the new one is told more."""
+    old, new = (ToldLinks(time_s, 300.0, (Link("web", "shop", time_s, "prometheus"),)) for time_s in (4.0, 8.0))
 
-    assert merged(Telemetry(exchanges=(old,)), [Telemetry(exchanges=(new,))]).exchanges == (new,)
-    assert merged(Telemetry(), [Telemetry(exchanges=(old,))]).exchanges == (old,)
+    assert merged(Telemetry(told=old), [Telemetry(told=new)]).told == new
+    assert merged(Telemetry(), [Telemetry(told=old)]).told == old
