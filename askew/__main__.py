@@ -83,8 +83,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     for name in sorted(table):
         command = commands.add_parser(name, parents=[everywhere], help=SUMMARIES.get(name))
         if name == wanted:  # only the wanted one is imported: the others may be large, or need an extra
-            module = _load(name, table[name])
-            module.add_arguments(command)
+            module = _load(name, table[name], command)
             _add_below(command, everywhere)
             command.set_defaults(run=module.run)
     # Not set_defaults: the actions are shared with the commands, whose default would then override what stands before.
@@ -104,15 +103,18 @@ def _table() -> dict[str, str]:
     return {"lab": "lab.command"} | found | BUILT_IN
 
 
-def _load(name: str, module: str):  # type: ignore[no-untyped-def]  # a module with the three names of askew/cli
+def _load(name: str, path: str, command: argparse.ArgumentParser):  # type: ignore[no-untyped-def]  # a module
+    """Return the module of a command, which has its arguments added, with all that it imports for them."""
     try:
-        return importlib.import_module(module)
+        module = importlib.import_module(path)
+        module.add_arguments(command)
     except ModuleNotFoundError as error:
         if name in BUILT_IN:
             raise
         raise CommandError(
             f"askew {name}: needs {error.name}, which is not installed; install it with: pip install 'askew[{name}]'"
         ) from error
+    return module
 
 
 def _version() -> str:

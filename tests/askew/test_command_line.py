@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
@@ -112,6 +113,21 @@ def test_a_command_of_an_extra_says_how_to_get_it(
     assert capsys.readouterr().err == (
         "askew lab: needs no_such_package, which is not installed; install it with: pip install 'askew[lab]'\n"
     )
+
+
+def test_so_does_one_whose_arguments_need_it(
+    greet: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``lab`` imports its own commands for their arguments: a package that only they need is told of as well."""
+
+    def add_arguments(_: argparse.ArgumentParser) -> None:
+        importlib.import_module("no_such_package")
+
+    monkeypatch.setattr(greet, "add_arguments", add_arguments)
+    monkeypatch.setattr(frame, "_table", lambda: {"lab": greet.__name__})
+
+    assert exit_code(["lab", "demo"]) == 2
+    assert capsys.readouterr().err.startswith("askew lab: needs no_such_package, which is not installed; ")
 
 
 def test_other_commands_work_without_the_extra(
