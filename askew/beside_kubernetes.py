@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -13,7 +12,9 @@ from askew.guard import guarded
 from askew.kubernetes_source import SYSTEM_TIMING, KubernetesSource
 from askew.node_agents import NodeAgents
 from askew.replication.replicas import Replicas
+from askew.replication.wire import Decided
 from askew.settings import ServeSettings
+from askew.sidecar_check import SidecarCheck
 from askew.token_access import token_check
 from istio.agent_pods import AgentPods
 from istio.cluster import Cluster
@@ -24,11 +25,10 @@ from istio.lease import LeaderElection, LeaseSettings
 from istio.move_advice import MoveAdvisor
 from istio.node_containers import node_lists
 from istio.objects import Key, Pod
-from istio.self_check import SelfCheck, limit_s
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
 from istio.token_reviews import TokenReviews
-from istio.wanted import is_native, least_request, sidecar_namespaces, wanted_objects
+from istio.wanted import least_request, sidecar_namespaces, wanted_objects
 from mesh.topology import ServiceName, Topology
 
 SELF_CHECK_S = 1.0
@@ -43,7 +43,7 @@ class BesideKubernetes:
         self.plane: ControlPlane | None = None
         self.steering: Steering | None = None
         self._changed = asyncio.Event()
-        self._applied: frozenset[ServiceName] = frozenset()
+        self.check: SidecarCheck | None = None
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
@@ -53,15 +53,17 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
-        source.self_check = SelfCheck(limit_s(settings.istio.initial_fetch_timeout_s))
         reviews = TokenReviews(
             lambda token: _review(source, token, audience=settings.istio.token_audience),
             audience=settings.istio.token_audience,
         )
         plane = self.plane = ControlPlane(source, settings, check_token=token_check(reviews))
         plane.replicas = replicas = Replicas(
-            settings.replication, settings.xds, plane.xds_metrics, on_decided=plane.follow
+            settings.replication, settings.xds, plane.xds_metrics, on_decided=self._follow
         )
+        check = self.check = SidecarCheck(plane, source, settings)
+        source.check_page, replicas.check = check.page, check.memory
+        plane.registry.register(check)
         is_open = asyncio.Event()
         serving = asyncio.create_task(plane.run(on_ready=is_open.set), name="control-plane")
         try:
@@ -95,9 +97,9 @@ class BesideKubernetes:
         self.steering = Steering(
             source.client,
             self.settings.istio,
-            lambda: desired(plane, source, self.settings.istio),
+            lambda: desired(plane, source, self.settings.istio, left_alone=self._check().check.unheard),
             as_leader=election.as_leader,
-            on_done=lambda applied: self._tell_services(plane, source, teller, applied),
+            on_done=lambda applied: self._tell_services(source, teller, applied),
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
@@ -109,7 +111,7 @@ class BesideKubernetes:
             parts.create_task(_wait_for(serving), name="control-plane-serves")
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
-            parts.create_task(guarded("self-check", self._check_itself(plane, source)), name="self-check")
+            parts.create_task(guarded("self-check", self._check_itself()), name="self-check")
             parts.create_task(guarded("election", election.run()), name="election")
             advising = advise_of_moves(agents, advisor, lambda: source.cluster.pods)
             parts.create_task(guarded("move advice", advising), name="move-advice")
@@ -118,47 +120,44 @@ class BesideKubernetes:
     def _leadership_changed(self, *, leads: bool) -> None:
         assert self.plane is not None
         assert self.plane.replicas is not None
+        self._check().leadership_changed(leads=leads)
         self.plane.replicas.leadership_changed(leads)
         self._changed.set()
         if leads:
             self.plane.lead()
         self.plane.agents.note_change()
 
+    def _follow(self, decided: Decided) -> None:
+        assert self.plane is not None
+        self._check().take(decided)
+        self.plane.follow(decided)
+
     async def _tell_services(
-        self, plane: ControlPlane, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
+        self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
     ) -> None:
         """Bring conditions and Events of the annotated Services up to date."""
-        self._applied = applied
-        self._look_for_sidecars(plane, source)
-        topology, check = source.topology or Topology(), source.self_check
-        services = source.cluster.services.values()
-        await teller.step(services, topology, source.findings, applied=applied, check=check)
+        check = self._check()
+        check.applied(applied)
+        self._look_for_sidecars()
+        topology, services = source.topology or Topology(), source.cluster.services.values()
+        await teller.step(services, topology, source.findings, applied=applied, check=check.check)
+        await teller.tell_missing(services, check.missing)
 
-    async def _check_itself(self, plane: ControlPlane, source: KubernetesSource) -> None:
+    async def _check_itself(self) -> None:
         """Have it told, until cancelled, where sidecars do not come for what they should, or come at last."""
         assert self.steering is not None
         while True:
             await asyncio.sleep(SELF_CHECK_S)
-            if self._look_for_sidecars(plane, source):
+            if self._look_for_sidecars():
                 self.steering.note_change()
 
-    def _look_for_sidecars(self, plane: ControlPlane, source: KubernetesSource) -> bool:
-        """Return whether another Service is without sidecars that come for it. Only who leads can know of all."""
-        replicas, topology = plane.replicas, source.topology or Topology()
-        leads = replicas is not None and replicas.leads
-        wanted = [
-            service.name
-            for service in (topology.services if leads else ())
-            if service.policy.managed
-            and not is_native(self.settings.istio, service)
-            and topology.clients_of[service.name]
-        ]
-        needs = source.self_check.needs(wanted, self._applied)
-        asked = plane.store.asked() if needs else frozenset[ServiceName]()
-        if replicas is not None and needs:
-            asked |= replicas.leader_side.asked()
-        inherited = self._applied - (self.steering.written if self.steering is not None else frozenset())
-        return source.self_check.look(wanted, self._applied, asked, now_s=time.monotonic(), inherited=inherited)
+    def _look_for_sidecars(self) -> bool:
+        """Return whether another Service is without sidecars that come for it."""
+        return self._check().look(written=frozenset() if self.steering is None else self.steering.written)
+
+    def _check(self) -> SidecarCheck:
+        assert self.check is not None
+        return self.check
 
     async def _steer_while_leading(self, election: LeaderElection) -> None:
         """Write our objects while we lead, and stop at once when another may."""
@@ -243,12 +242,13 @@ def others_than_least_request(
     return least_request(cluster, managed, cluster_domain=to.cluster_domain)
 
 
-def desired(plane: ControlPlane, source: KubernetesSource, to: Integration) -> Desired:
-    """Return what the cluster should hold of ours, by what was seen and planned last."""
+def desired(
+    plane: ControlPlane, source: KubernetesSource, to: Integration, *, left_alone: frozenset[ServiceName]
+) -> Desired:
+    """Return what the cluster should hold of ours, by what was seen and planned last; nothing for ``left_alone``."""
     topology = source.topology or Topology()
     others = others_than_least_request(source.cluster, topology, to)
-    silent = source.self_check.unheard
     clients = sidecar_namespaces(source.cluster) if to.mode == "bootstrap" else ()
     return Desired(
-        wanted_objects(to, topology, plane.plan, least_request=others, left_alone=silent, client_namespaces=clients)
+        wanted_objects(to, topology, plane.plan, least_request=others, left_alone=left_alone, client_namespaces=clients)
     )

@@ -208,7 +208,7 @@ class ControlPlane:
         self.telemetry = self.hear()
         replicas = self.replicas
         if replicas is not None and not replicas.leads:
-            replicas.report(self.telemetry, self.store.asked())
+            replicas.report(self.telemetry, self.store.sidecars())
             self._stand_by(topology)
             return
         if replicas is not None:

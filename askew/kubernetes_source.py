@@ -22,7 +22,6 @@ from istio.extender import selects
 from istio.kinds import CORE_KINDS, ISTIO_KINDS, Kind
 from istio.objects import Key, Pod, Pruned
 from istio.preflight import Finding
-from istio.self_check import UNHEARD, SelfCheck
 from istio.service_piece import TopologySettings
 from istio.settings import KubernetesSettings
 from istio.topology import TopologyBuilder
@@ -51,7 +50,7 @@ class KubernetesSource:
         self.on_objects: Callable[[], None] = lambda: None  # some object was other, also where the topology is not
         self.topology: Topology | None = None
         self.findings: Mapping[ServiceName, tuple[Finding, ...]] = {}
-        self.self_check = SelfCheck()
+        self.check_page: Callable[[], dict[str, Any]] = dict  # whether sidecars come for what is steered
         self.cluster = Cluster()
         self.client: KubernetesClient | None = None
         self._status = SourceStatus("kubernetes", settings.api_server or settings.kubeconfig or "in-cluster")
@@ -128,10 +127,8 @@ class KubernetesSource:
         ]  # fmt: skip
         return {
             "kinds": kinds,
-            "waiting_for_sidecars": sorted(self.self_check.waiting),
-            "no_sidecar_came": dict.fromkeys(sorted(self.self_check.unheard), UNHEARD),
             "findings": {name: [str(one) for one in found] for name, found in self.findings.items()},
-        }
+        } | self.check_page()
 
     def services_of_new(self, pod: Pod) -> list[str]:
         """Return what the topology calls a pod that does not run yet: Services that select it, and its workload.

@@ -113,11 +113,7 @@ def as_called(topology: Topology, known: KnownCalls) -> Topology:
     """
     if topology.calls is not None:
         return topology
-    callers: dict[ServiceName, set[ServiceName]] = {}
-    given = (Call(home.service, rate.service) for rate in topology.rates if rate.requests_per_s > 0
-             and (home := topology.container_by_name.get(rate.client)) is not None)  # fmt: skip
-    for call in (*known.calls, *given):
-        callers.setdefault(call.server, set()).add(call.client)
+    callers = seen_callers(topology, known)
     clock_s = known.clock_s
     workloads = [one.name for one in topology.services if any(container.is_client for container in one.containers)]
     place = {name: i for i, name in enumerate(workloads)}
@@ -130,6 +126,16 @@ def as_called(topology: Topology, known: KnownCalls) -> Topology:
             wanted |= uncounted if any(port.protocol == "tcp" for port in service.ports) else unheard
         calls += [Call(client, service.name) for client in sorted(wanted, key=place.__getitem__)]
     return replace(topology, calls=tuple(calls))
+
+
+def seen_callers(topology: Topology, known: KnownCalls) -> dict[ServiceName, set[ServiceName]]:
+    """Return of each service those of which it is known that they call it, not merely that they might. O(calls)."""
+    given = (Call(home.service, rate.service) for rate in topology.rates if rate.requests_per_s > 0
+             and (home := topology.container_by_name.get(rate.client)) is not None)  # fmt: skip
+    callers: dict[ServiceName, set[ServiceName]] = {}
+    for call in (*known.calls, *given, *(topology.calls or ())):
+        callers.setdefault(call.server, set()).add(call.client)
+    return callers
 
 
 def _is_known(spans: Spans, name: ServiceName, clock_s: float) -> bool:

@@ -80,8 +80,13 @@ class Cluster:
             _set(self.services, key, new)
             self._concerns(key)
             self._all_stale |= leads_to_networks  # a gateway between networks concerns all
-        elif kind in (NAMESPACES, NODES):
-            _set(self.namespaces if kind == NAMESPACES else self.nodes, key[1], new)
+        elif kind == NODES:
+            old, node = self.nodes.get(key[1]), cast("Node | None", new)
+            _set(self.nodes, key[1], new)
+            # Where a node is concerns all; whether it is ready, no topology.
+            self._all_stale |= old is None or node is None or old.labels != node.labels
+        elif kind == NAMESPACES:
+            _set(self.namespaces, key[1], new)
             self._all_stale = True
         else:
             stored: dict[Kind, dict[Any, Any]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -14,9 +14,9 @@ from istio.objects import Service
 from istio.preflight import Finding
 from istio.self_check import SelfCheck
 from istio.service_events import service_event, tell
-from istio.standing import NOBODY_CAME, Standing, condition_body, event_of, standing_of, told_of
+from istio.standing import Standing, condition_body, event_of, is_taken_back, missing_event, standing_of, told_of
 from mesh.policy import PREFIX
-from mesh.topology import ServiceName, Topology
+from mesh.topology import ContainerName, ServiceName, Topology
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -46,6 +46,7 @@ class ServiceTeller:
     ) -> None:
         self._client, self._leadership, self._wall_time = client, leadership, wall_time
         self._written: dict[ServiceName, Standing | None] = {}
+        self._missed: set[ServiceName] = set()
 
     async def step(
         self,
@@ -76,11 +77,11 @@ class ServiceTeller:
                 findings.get(name, ()),
                 is_annotated=is_annotated,
                 is_applied=name in applied,
-                is_unheard=name in check.unheard,
+                taken_back=check.why(name) if name in check.unheard else "",
             )
             before = self._written.get(name, told_of(service))
-            # A new leader waits anew: what the last one found out holds meanwhile.
-            still_silent = before == NOBODY_CAME and name in check.waiting
+            # While it is tried anew, or by a new leader: what was found out before holds meanwhile.
+            still_silent = is_taken_back(before) and name in check.waiting
             under_way = (now is None and noun.policy.managed) or still_silent
             if now == before or under_way:
                 continue
@@ -95,6 +96,22 @@ class ServiceTeller:
                 continue
             written += 1
         return written
+
+    async def tell_missing(
+        self, services: Iterable[Service], missing: Mapping[ServiceName, Sequence[ContainerName]]
+    ) -> None:
+        """Tell of each Service in ``missing`` once, until nobody is missing any more; the leader does."""
+        self._missed &= missing.keys()
+        for service in services:
+            name = ServiceName(f"{service.name}.{service.namespace}")
+            if name not in missing or name in self._missed or not self._leadership.is_leader:
+                continue
+            event = missing_event(missing[name])
+            try:
+                await self._leadership.as_leader(lambda service=service, event=event: self.tell(service, event))  # type: ignore[misc]
+                self._missed.add(name)
+            except IstioError as error:
+                log.warning("%s: not told: %s", name, error)
 
     async def _condition(self, service: Service, now: Standing | None) -> None:
         body = condition_body(service, now, time=self._time())

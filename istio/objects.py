@@ -32,6 +32,7 @@ class Node:
     name: str
     labels: Strings = field(default_factory=dict)
     """Only those of places: region, zone, subzone."""
+    ready: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,10 @@ class Pod:
     uid: str = ""
     container_id: str = ""
     """The runtime's id of its app's container while that runs, without the runtime's name."""
+    ready_since_s: float | None = None
+    """Since when, in seconds since the epoch, it is ready and not about to go; None where it is not."""
+    is_gateway: bool = False
+    """Its proxy is a gateway's or a waypoint, no sidecar."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from istio.errors import UnreadableAnswerError
@@ -102,7 +103,8 @@ def _namespace(parts: _Parts) -> Namespace:
 
 
 def _node(parts: _Parts) -> Node:
-    return Node(parts.name, {key: value for key, value in parts.labels.items() if _OF_PLACES.match(key)})
+    labels = {key: value for key, value in parts.labels.items() if _OF_PLACES.match(key)}
+    return Node(parts.name, labels, ready=_condition(parts, "Ready").get("status", "True") == "True")
 
 
 def _pod(parts: _Parts) -> Pod:
@@ -125,7 +127,32 @@ def _pod(parts: _Parts) -> Pod:
         ended=parts.status.get("phase") in ("Succeeded", "Failed"),
         uid=_text(parts.metadata.get("uid")),
         container_id=_container_id(parts),
+        ready_since_s=_ready_since_s(parts),
+        is_gateway=_is_gateway(parts),
     )
+
+
+def _ready_since_s(parts: _Parts) -> float | None:
+    """Return when a pod became ready, by its kubelet's clock; None for one that is not, or that is being deleted."""
+    ready = _condition(parts, "Ready")
+    if ready.get("status") != "True" or parts.metadata.get("deletionTimestamp"):
+        return None
+    try:
+        return datetime.fromisoformat(_text(ready.get("lastTransitionTime"))).timestamp()
+    except ValueError:
+        return 0.0
+
+
+def _is_gateway(parts: _Parts) -> bool:
+    """Whether Istio's proxy is there as a gateway or waypoint: its arguments say so (``proxy router``)."""
+    containers = map(_mapping, _items(parts.spec.get("containers")))
+    arguments = (_items(one.get("args")) for one in containers if one.get("name") == PROXIES[0])
+    return any("router" in one or "waypoint" in one for one in arguments)
+
+
+def _condition(parts: _Parts, kind: str) -> Mapping[str, Any]:
+    found = map(_mapping, _items(parts.status.get("conditions")))
+    return next((one for one in found if one.get("type") == kind), {})
 
 
 def _container_id(parts: _Parts) -> str:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from istio.client import Object
 from istio.objects import Service
 from istio.preflight import Finding
-from istio.self_check import UNHEARD
+from istio.self_check import NOBODY_BEGINS, SOME_BEGIN, SOMES, named
 from mesh.policy import PREFIX, Policy
+from mesh.topology import ContainerName
 
 CONDITION = PREFIX + "steered"
 APPLIED, UNSUPPORTED, REVERTED, OBSERVING = "AskewApplied", "AskewUnsupported", "AskewReverted", "AskewObserving"
+MISSING = "AskewSidecarsMissing"
 LONGEST_MESSAGE = 1000  # an Event takes 1,024 characters, a condition 32,768
 
 
@@ -29,16 +31,18 @@ class Standing:
     message: str
 
 
-NOBODY_CAME = Standing(False, UNSUPPORTED, UNHEARD)
+def is_taken_back(standing: Standing | None) -> bool:
+    """Whether it says that sidecars did not come for a Service, whoever was missing."""
+    return standing is not None and standing.message.startswith((NOBODY_BEGINS, SOME_BEGIN))
 
 
 def standing_of(
-    policy: Policy, findings: Sequence[Finding], *, is_annotated: bool, is_applied: bool, is_unheard: bool = False
+    policy: Policy, findings: Sequence[Finding], *, is_annotated: bool, is_applied: bool, taken_back: str = ""
 ) -> Standing | None:
     """Return how a Service stands; None where it asks for nothing, or where what it asks for is under way.
 
     ``policy`` is what the topology has, ``is_applied`` whether what makes sidecars obey is in the cluster,
-    ``is_unheard`` whether none has come for it in the time it had.
+    ``taken_back`` why it was taken out again, where sidecars did not come for it in the time they had.
     """
     told = "; ".join(map(str, findings))[:LONGEST_MESSAGE]
     if any(one.refuses for one in findings):
@@ -49,12 +53,21 @@ def standing_of(
         return Standing(False, OBSERVING, f"{policy.routing}: computed and shown, nothing is changed")
     if policy.mode == "off":
         return Standing(False, REVERTED, "mode off: Istio's own balancing")
-    if is_unheard:
-        return NOBODY_CAME
+    if taken_back:
+        return Standing(False, UNSUPPORTED, taken_back[:LONGEST_MESSAGE])
     if not is_applied:
         return None
     said = f"{policy.routing}: sidecars take endpoints and weights from Askew"
     return Standing(True, APPLIED, f"{said}; {told}" if told else said)
+
+
+def missing_event(sidecars: Sequence[ContainerName]) -> Standing:
+    """Return what an Event tells of sidecars that have not come for a Service that is steered well otherwise."""
+    text = (
+        f"{len(sidecars)} ready sidecars that should take its endpoints from Askew have never asked for them, and may "
+        f"have none: {named(sidecars)}. {SOMES}"
+    )
+    return Standing(True, MISSING, text[:LONGEST_MESSAGE])
 
 
 def told_of(service: Service) -> Standing | None:
@@ -72,7 +85,8 @@ def event_of(before: Standing | None, now: Standing | None) -> Standing | None:
     'AskewReverted'
     """
     if now is not None:
-        return None if now == before or now.reason == OBSERVING else now
+        is_told = now == before or (is_taken_back(now) and is_taken_back(before))
+        return None if is_told or now.reason == OBSERVING else now
     if before is not None and before.steered:
         return Standing(False, REVERTED, "no longer asked for: Istio's own balancing")
     return None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mesh.topology import ServiceName
+from mesh.topology import ContainerName, ServiceName
 from xds_server.consistency import problems
 from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
@@ -17,9 +17,11 @@ from xds_server.proxy import Proxy
 from xds_server.resources.names import CDS, EDS, LDS, RDS, istio_cluster, service_port_of
 from xds_server.snapshot import NOTHING, Resource, Snapshot
 from xds_server.stream import Stream
+from xds_server.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
+MOST_ALIKE = 1_000  # sets of names that sidecars share
 MOST_LOOKED_AT = 200_000  # versions that were found good; beyond this they are looked at again
 
 Source = Callable[[Proxy], Snapshot | None]
@@ -38,10 +40,20 @@ class Client:
     routed_at_s: float = 0.0  # when it last accepted routes or listeners, seconds since the epoch
     refused: list[str] = field(default_factory=list)
     _dropped: dict[str, tuple[str, Resource]] = field(default_factory=dict)  # endpoints' name: cluster, endpoints
+    _said: list[tuple[Subscription, int]] = field(default_factory=list)
+    _services: frozenset[ServiceName] = frozenset()
 
     @property
     def subscriptions(self) -> list[Subscriptions]:
         return [stream.subscriptions for stream in self.streams]
+
+    def services(self, read: Callable[[frozenset[str]], frozenset[ServiceName]]) -> frozenset[ServiceName]:
+        """Return what ``read`` made of the names whose endpoints it subscribes to, when it last said another thing."""
+        said = [(one[EDS], one[EDS].interests) for one in self.subscriptions if EDS in one]
+        if said != self._said:
+            self._said = said
+            self._services = read(frozenset[str]().union(*(one.names for one, _ in said)))
+        return self._services
 
     def wake(self, *, but: Stream | None = None) -> None:
         for stream in self.streams:
@@ -117,6 +129,7 @@ class Store:
         self.tally = NackTally()
         self._changed: frozenset[str] = frozenset()
         self._looked_at: set[str] = set()
+        self._services_of: dict[frozenset[str], frozenset[ServiceName]] = {}
 
     def join(self, stream: Stream, proxy: Proxy) -> Client:
         """Add a stream that has introduced itself; its proxy gets the newest snapshot."""
@@ -137,11 +150,31 @@ class Store:
         else:
             client.wake()
 
-    def asked(self) -> frozenset[ServiceName]:
-        """Return the services of istiod's clusters whose endpoints are subscribed to now. O(subscriptions)."""
-        every = (one[EDS].names for client in self.clients.values() for one in client.subscriptions if EDS in one)
-        found = map(istio_cluster, set[str]().union(*every))  # sidecars ask for the same: each name is read once
-        return frozenset(one.service for one in found if one is not None)
+    def sidecars(self) -> dict[ContainerName, frozenset[ServiceName]]:
+        """Return Istio's proxies by their workload ids, and the services whose endpoints each subscribes to now.
+
+        In Kubernetes a workload id is the name of the pod's container in the mesh. Proxies with the same subscriptions
+        have the same object, the same as the last time.
+        O(proxies + subscriptions of those that said something since).
+        """
+        found: dict[ContainerName, frozenset[ServiceName]] = {}
+        for client in self.clients.values():
+            if client.proxy.is_istio:
+                services = client.services(self._read)
+                name = ContainerName(client.proxy.workload_id)
+                known = found.get(name)
+                found[name] = services if known is None else known | services
+        return found
+
+    def _read(self, names: frozenset[str]) -> frozenset[ServiceName]:
+        """Return the services of istiod's clusters among these."""
+        known = self._services_of.get(names)
+        if known is None:
+            if len(self._services_of) > MOST_ALIKE:
+                self._services_of.clear()
+            found = frozenset(one.service for one in map(istio_cluster, names) if one is not None)
+            known = self._services_of[names] = found
+        return known
 
     def apply(self, source: Source, *, only: Iterable[str] | None = None, changed: Iterable[str] = ()) -> Change:
         """Replace the source, and wake the clients whose snapshot is another now.

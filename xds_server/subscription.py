@@ -90,6 +90,8 @@ class Subscription:
     unsure:
         What the client may have, though it did not ACK it: its removal must be told. Clients take the good resources of
         a response that they refuse for others, and one that comes back may hold an older version of what it refuses.
+    interests:
+        Another number whenever ``names`` may be others.
     """
 
     type_url: str
@@ -107,6 +109,7 @@ class Subscription:
     last_error: str = ""
     nacks: int = 0
     owes_first_answer: bool = False
+    interests: int = 0
     _started: bool = False
     _named: bool = False
     _came_with_more: bool = False
@@ -127,6 +130,7 @@ class Subscription:
         """Take a request in; say what it was."""
         first, self._started = not self._started, True
         self._settled = None
+        self.interests += bool(request.subscribe or request.unsubscribe) or self.transport != "delta"
         if self.transport == "delta":
             return self._receive_delta(request, first=first)
         return self._receive_sotw(request, first=first)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
@@ -12,14 +12,15 @@ import grpc
 import grpc.aio
 
 from askew.replication import replicas_pb2 as pb
+from askew.replication.asked import Asked, AskedWriter
 from askew.replication.errors import CodecError
 from askew.replication.wire import FOLLOW, Decided, Reign, StateDecoder, report_message
 from mesh.telemetry import Telemetry
-from mesh.topology import ServiceName
 
 log = logging.getLogger(__name__)
 SHORTEST_BACK_OFF_S = 0.2
 LONGEST_BACK_OFF_S = 5.0
+NOBODY: Asked = {}
 Call = grpc.aio.StreamStreamCall[pb.Report, pb.State]
 Dial = Callable[[str], AbstractAsyncContextManager[grpc.aio.Channel]]
 """Opens a channel to ``HOST:PORT``, and closes it."""
@@ -51,17 +52,24 @@ class FollowerSide:
     ) -> None:
         self._replica, self._leader, self._term = replica, leader, term
         self._dial, self._on_decided = dial, on_decided
-        self._report: tuple[Telemetry, tuple[ServiceName, ...]] | None = None
+        self._telemetry: Telemetry | None = None
+        self._asked: Asked = {}
         self._news = asyncio.Event()
         self._changed = asyncio.Event()
         self.reign = Reign()
         self.error = ""
         self.follows = ""
 
-    def report(self, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> None:
+    def report(self, telemetry: Telemetry, asked: Asked = NOBODY) -> None:
         """Have this sent to the leader; what has not gone yet is superseded (its records are given up)."""
-        self._report = telemetry, tuple(asked)
+        self._telemetry, self._asked = telemetry, asked
         self._news.set()
+
+    def note_asked(self, asked: Asked) -> None:
+        """Have it sent at once if other sidecars ask, or for something else, than when we reported last."""
+        if self._telemetry is not None and asked != self._asked:
+            self._asked = asked
+            self._news.set()
 
     def leader_changed(self) -> None:
         """Look for the leader at once."""
@@ -124,12 +132,17 @@ class FollowerSide:
 
     async def _write(self, call: Call) -> None:
         self._news.set()  # a new leader has heard nothing of us
+        asked, told = AskedWriter(), None
         with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader says why
             while True:
                 await self._news.wait()
                 self._news.clear()
-                if self._report is not None:
-                    await call.write(await asyncio.to_thread(report_message, self._replica, *self._report))
+                now = self._telemetry
+                if now is not None:
+                    news, told = (None if now is told else now), now
+                    changes = asked.changes(self._asked)
+                    report = await asyncio.to_thread(report_message, self._replica, news, self._asked, changes)
+                    await call.write(report)
 
 
 async def _raise_status(call: Call) -> None:

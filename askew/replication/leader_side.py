@@ -11,6 +11,7 @@ import grpc
 import grpc.aio
 
 from askew.replication import replicas_pb2 as pb
+from askew.replication.asked import Asked, AskedReader
 from askew.replication.merging import without_records
 from askew.replication.wire import SERVICE, Decided, StateEncoder, telemetry_of
 from mesh.telemetry import Telemetry
@@ -24,9 +25,10 @@ Context = grpc.aio.ServicerContext[pb.Report, pb.State]
 class Heard:
     """What one follower said last, and when by our clock."""
 
-    telemetry: Telemetry
+    telemetry: Telemetry | None
     at_s: float
-    asked: frozenset[ServiceName] = frozenset()
+    services: frozenset[ServiceName] = frozenset()
+    asked: Asked | None = None  # None: it does not tell
 
 
 @dataclass(slots=True, eq=False)
@@ -96,14 +98,18 @@ class LeaderSide:
         """Return what followers have said; records once, samples until they are old."""
         now_s = self._now_s()
         self._heard = {name: one for name, one in self._heard.items() if now_s - one.at_s < self._forget_s}
-        found = [one.telemetry for one in self._heard.values()]
+        found = [one.telemetry for one in self._heard.values() if one.telemetry is not None]
         for one in self._heard.values():
-            one.telemetry = without_records(one.telemetry)
+            one.telemetry = None if one.telemetry is None else without_records(one.telemetry)
         return found
 
-    def asked(self) -> frozenset[ServiceName]:
+    def services(self) -> frozenset[ServiceName]:
         """Return the services whose endpoints followers' sidecars have asked for, as they said last."""
-        return frozenset().union(*(one.asked for one in self._heard.values()))
+        return frozenset().union(*(one.services for one in self._heard.values()))
+
+    def asked(self) -> dict[str, Asked]:
+        """Return, by follower, which sidecar asks it for what, as it said last; without those that do not tell."""
+        return {name: one.asked for name, one in self._heard.items() if one.asked is not None}
 
     async def _follow(self, _: object, context: Context) -> None:
         why = self._refusal(context)
@@ -129,12 +135,16 @@ class LeaderSide:
 
     async def _read(self, follower: Follower, context: Context) -> None:
         """Take reports until the follower ends. Raises CodecError for one of another version."""
+        reader = AskedReader()
         while (report := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             follower.peer = report.replica[:200]
             telemetry = await asyncio.to_thread(telemetry_of, report)
-            if telemetry is not None:
-                asked = frozenset(map(ServiceName, report.asked))
-                self._heard[follower.peer] = Heard(telemetry, self._now_s(), asked)
+            before = self._heard.get(follower.peer)
+            if telemetry is None and before is not None:
+                telemetry = before.telemetry
+            asked = reader.take(report.sidecars) if report.HasField("sidecars") else None
+            services = frozenset(map(ServiceName, report.asked))
+            self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked)
 
     async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
         """Send each new tick until the follower ends or we lead no more."""

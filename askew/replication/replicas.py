@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -15,16 +15,17 @@ import grpc.aio
 from askew.control_loop import Memory
 from askew.errors import CommandError
 from askew.guard import guarded
-from askew.replication.follower_side import FollowerSide
+from askew.replication.asked import Asked, all_asked
+from askew.replication.follower_side import NOBODY, FollowerSide
 from askew.replication.leader_side import Context, LeaderSide
 from askew.replication.merging import merged
 from askew.replication.settings import ReplicationSettings
 from askew.replication.tls_way import OwnFiles, plain_channel, tls_channel
 from askew.replication.wire import OPTIONS, Decided, Reign
+from istio.self_check import CheckMemory
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import ServiceName
 from xds_server.errors import BadSettingsError
 from xds_server.identity import peer_identity
 from xds_server.metrics import XdsMetrics
@@ -69,6 +70,7 @@ class Replicas:
         self._sequence = 0
         self._server: grpc.aio.Server | None = None
         self.port = settings.port
+        self.check: Callable[[], CheckMemory] = CheckMemory  # what else a new leader should go on from
         self.leader_side = LeaderSide(lambda: self.leads, refusal=self._refusal, now_s=time.monotonic)
         self.follower_side = FollowerSide(
             self.name, leader=self._leader_address, term=self._term, dial=self._dial, on_decided=on_decided
@@ -104,9 +106,22 @@ class Replicas:
         """Return what all replicas' sidecars have reported."""
         return merged(own, self.leader_side.heard())
 
-    def report(self, own: Telemetry, asked: Iterable[ServiceName] = ()) -> None:
-        """Tell the leader what our sidecars have reported, and which services' endpoints they ask for."""
+    def report(self, own: Telemetry, asked: Asked = NOBODY) -> None:
+        """Tell the leader what our sidecars have reported, and which services' endpoints each asks for."""
         self.follower_side.report(own, asked)
+
+    def asked(self, own: Asked) -> Asked:
+        """Return who asks for what, on this replica and on all that follow. O(sidecars)."""
+        return all_asked((own, *self.leader_side.asked().values()))
+
+    def silent(self, ready: frozenset[str]) -> frozenset[str]:
+        """Return those of the ``ready`` replicas, by name, that do not tell us who asks them for what.
+
+        None where we are not among them: then replicas are not named as their pods are.
+        """
+        if self.name not in ready:
+            return frozenset()
+        return ready - {self.name} - (self.leader_side.asked().keys() & set(self.leader_side.followers))
 
     def publish(self, *, plan: Plan, picture: Picture, memory: Memory) -> None:
         """Tell the followers a tick, if we still lead."""
@@ -115,7 +130,8 @@ class Replicas:
         self._sequence += 1
         reign = Reign(self._election.term, self._sequence)
         followed = bool(self.leader_side.followers)
-        self.leader_side.publish(Decided(self.name, reign, plan, picture, memory) if followed else None)
+        decided = Decided(self.name, reign, plan, picture, memory, self.check()) if followed else None
+        self.leader_side.publish(decided)
 
     async def start(self) -> None:
         """Listen. Raises CommandError where the port is not to be had, or for certificates that cannot be used."""

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n askew/replication/replicas.proto\x12\x14\x61skew.replication.v1\"#\n\x05Value\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"g\n\x06Report\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12.\n\ttelemetry\x18\x03 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\r\n\x05\x61sked\x18\x04 \x03(\t\"\xda\x01\n\x05State\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12)\n\x04plan\x18\x05 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12,\n\x07picture\x18\x06 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12+\n\x06memory\x18\x07 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\x0c\n\x04\x62\x61se\x18\x08 \x01(\x04\x32S\n\x08Replicas\x12G\n\x06\x46ollow\x12\x1c.askew.replication.v1.Report\x1a\x1b.askew.replication.v1.State(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n askew/replication/replicas.proto\x12\x14\x61skew.replication.v1\"#\n\x05Value\x12\x0c\n\x04\x66orm\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"\x96\x01\n\x06Report\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0f\n\x07replica\x18\x02 \x01(\t\x12.\n\ttelemetry\x18\x03 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\r\n\x05\x61sked\x18\x04 \x03(\t\x12-\n\x08sidecars\x18\x05 \x01(\x0b\x32\x1b.askew.replication.v1.Asked\"g\n\x05\x41sked\x12\x31\n\x06groups\x18\x01 \x03(\x0b\x32!.askew.replication.v1.Asked.Group\x1a+\n\x05Group\x12\x10\n\x08services\x18\x01 \x03(\t\x12\x10\n\x08sidecars\x18\x02 \x03(\t\"\x86\x02\n\x05State\x12\r\n\x05major\x18\x01 \x01(\r\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12)\n\x04plan\x18\x05 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12,\n\x07picture\x18\x06 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12+\n\x06memory\x18\x07 \x01(\x0b\x32\x1b.askew.replication.v1.Value\x12\x0c\n\x04\x62\x61se\x18\x08 \x01(\x04\x12*\n\x05\x63heck\x18\t \x01(\x0b\x32\x1b.askew.replication.v1.Value2S\n\x08Replicas\x12G\n\x06\x46ollow\x12\x1c.askew.replication.v1.Report\x1a\x1b.askew.replication.v1.State(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,14 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VALUE']._serialized_start=58
   _globals['_VALUE']._serialized_end=93
-  _globals['_REPORT']._serialized_start=95
-  _globals['_REPORT']._serialized_end=198
-  _globals['_STATE']._serialized_start=201
-  _globals['_STATE']._serialized_end=419
-  _globals['_REPLICAS']._serialized_start=421
-  _globals['_REPLICAS']._serialized_end=504
+  _globals['_REPORT']._serialized_start=96
+  _globals['_REPORT']._serialized_end=246
+  _globals['_ASKED']._serialized_start=248
+  _globals['_ASKED']._serialized_end=351
+  _globals['_ASKED_GROUP']._serialized_start=308
+  _globals['_ASKED_GROUP']._serialized_end=351
+  _globals['_STATE']._serialized_start=354
+  _globals['_STATE']._serialized_end=616
+  _globals['_REPLICAS']._serialized_start=618
+  _globals['_REPLICAS']._serialized_end=701
 # @@protoc_insertion_point(module_scope)

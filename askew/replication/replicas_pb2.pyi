@@ -15,19 +15,34 @@ class Value(_message.Message):
     def __init__(self, form: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Report(_message.Message):
-    __slots__ = ("major", "replica", "telemetry", "asked")
+    __slots__ = ("major", "replica", "telemetry", "asked", "sidecars")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
     TELEMETRY_FIELD_NUMBER: _ClassVar[int]
     ASKED_FIELD_NUMBER: _ClassVar[int]
+    SIDECARS_FIELD_NUMBER: _ClassVar[int]
     major: int
     replica: str
     telemetry: Value
     asked: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ..., asked: _Optional[_Iterable[str]] = ...) -> None: ...
+    sidecars: Asked
+    def __init__(self, major: _Optional[int] = ..., replica: _Optional[str] = ..., telemetry: _Optional[_Union[Value, _Mapping]] = ..., asked: _Optional[_Iterable[str]] = ..., sidecars: _Optional[_Union[Asked, _Mapping]] = ...) -> None: ...
+
+class Asked(_message.Message):
+    __slots__ = ("groups",)
+    class Group(_message.Message):
+        __slots__ = ("services", "sidecars")
+        SERVICES_FIELD_NUMBER: _ClassVar[int]
+        SIDECARS_FIELD_NUMBER: _ClassVar[int]
+        services: _containers.RepeatedScalarFieldContainer[str]
+        sidecars: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, services: _Optional[_Iterable[str]] = ..., sidecars: _Optional[_Iterable[str]] = ...) -> None: ...
+    GROUPS_FIELD_NUMBER: _ClassVar[int]
+    groups: _containers.RepeatedCompositeFieldContainer[Asked.Group]
+    def __init__(self, groups: _Optional[_Iterable[_Union[Asked.Group, _Mapping]]] = ...) -> None: ...
 
 class State(_message.Message):
-    __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory", "base")
+    __slots__ = ("major", "leader", "term", "sequence", "plan", "picture", "memory", "base", "check")
     MAJOR_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -36,6 +51,7 @@ class State(_message.Message):
     PICTURE_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    CHECK_FIELD_NUMBER: _ClassVar[int]
     major: int
     leader: str
     term: int
@@ -44,4 +60,5 @@ class State(_message.Message):
     picture: Value
     memory: Value
     base: int
-    def __init__(self, major: _Optional[int] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., plan: _Optional[_Union[Value, _Mapping]] = ..., picture: _Optional[_Union[Value, _Mapping]] = ..., memory: _Optional[_Union[Value, _Mapping]] = ..., base: _Optional[int] = ...) -> None: ...
+    check: Value
+    def __init__(self, major: _Optional[int] = ..., leader: _Optional[str] = ..., term: _Optional[int] = ..., sequence: _Optional[int] = ..., plan: _Optional[_Union[Value, _Mapping]] = ..., picture: _Optional[_Union[Value, _Mapping]] = ..., memory: _Optional[_Union[Value, _Mapping]] = ..., base: _Optional[int] = ..., check: _Optional[_Union[Value, _Mapping]] = ...) -> None: ...

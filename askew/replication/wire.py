@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from askew.control_loop import Memory
 from askew.replication import replicas_pb2 as pb
+from askew.replication.asked import Asked, services_of
 from askew.replication.errors import CodecError
 from askew.replication.parts import PartReader, PartWriter
 from askew.replication.value_codec import decode, encode, form_of
+from istio.self_check import CheckMemory
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import Telemetry
-from mesh.topology import ServiceName
 
 T = TypeVar("T")
 MAJOR = 1
@@ -51,6 +51,7 @@ class Decided:
     plan: Plan | None
     picture: Picture | None
     memory: Memory | None
+    check: CheckMemory | None = None
 
 
 class StateEncoder:
@@ -60,24 +61,26 @@ class StateEncoder:
         self._turn = threading.Lock()
         self._last = Decided("", Reign(), None, None, None)
         self._plan, self._picture, self._memory = PartWriter(Plan), PartWriter(Picture), PartWriter(Memory)
+        self._check = PartWriter(CheckMemory)
 
     def changes(self, decided: Decided) -> pb.State:
         """Return a tick as changes to the last one that was encoded; the first is whole. O(parts + what changed)."""
         plan, picture, memory = decided.plan or Plan(), decided.picture or Picture(), decided.memory or Memory()
+        check = decided.check or CheckMemory()
         with self._turn:
             base, self._last = self._last.reign.sequence, decided
             if memory.plan.plan is plan:
                 memory = replace(memory, plan=replace(memory.plan, plan=Plan()))
-            return self._state(
-                base, self._plan.changes(plan), self._picture.changes(picture), self._memory.changes(memory)
-            )
+            told = self._plan.changes(plan), self._picture.changes(picture), self._memory.changes(memory)
+            return self._state(base, *told, self._check.changes(check))
 
     def whole(self) -> pb.State:
         """Return all of the last tick that was encoded. O(size)."""
         with self._turn:
-            return self._state(0, self._plan.whole(), self._picture.whole(), self._memory.whole())
+            told = self._plan.whole(), self._picture.whole(), self._memory.whole()
+            return self._state(0, *told, self._check.whole())
 
-    def _state(self, base: int, plan: bytes, picture: bytes, memory: bytes) -> pb.State:
+    def _state(self, base: int, plan: bytes, picture: bytes, memory: bytes, check: bytes) -> pb.State:
         return pb.State(
             major=MAJOR,
             leader=self._last.leader,
@@ -87,6 +90,7 @@ class StateEncoder:
             plan=pb.Value(form=form_of(Plan), data=plan),
             picture=pb.Value(form=form_of(Picture), data=picture),
             memory=pb.Value(form=form_of(Memory), data=memory),
+            check=pb.Value(form=form_of(CheckMemory), data=check),
         )
 
 
@@ -96,6 +100,7 @@ class StateDecoder:
     def __init__(self) -> None:
         self._sequence = 0
         self._plan, self._picture, self._memory = PartReader(Plan), PartReader(Picture), PartReader(Memory)
+        self._check = PartReader(CheckMemory)
 
     def decided(self, message: pb.State) -> Decided:
         """Return a received tick.
@@ -118,6 +123,7 @@ class StateDecoder:
             plan=plan,
             picture=_taken(message.picture, Picture, self._picture, is_whole=is_whole),
             memory=memory,
+            check=_taken(message.check, CheckMemory, self._check, is_whole=is_whole),
         )
 
 
@@ -125,13 +131,17 @@ def _taken(value: pb.Value, kind: type[T], reader: PartReader[T], *, is_whole: b
     return reader.take(value.data, is_whole=is_whole) if value.form == form_of(kind) else None
 
 
-def report_message(replica: str, telemetry: Telemetry, asked: Iterable[ServiceName] = ()) -> pb.Report:
-    """Return what a follower's sidecars told it and asked it for, as it is sent. O(samples)."""
-    return pb.Report(major=MAJOR, replica=replica, telemetry=_value(telemetry, Telemetry), asked=sorted(asked))
+def report_message(replica: str, telemetry: Telemetry | None, asked: Asked, changes: pb.Asked) -> pb.Report:
+    """Return what a follower's sidecars told it (None: nothing new) and ask it for, as it is sent. O(samples)."""
+    told = None if telemetry is None else _value(telemetry, Telemetry)
+    return pb.Report(major=MAJOR, replica=replica, telemetry=told, asked=sorted(services_of(asked)), sidecars=changes)
 
 
 def telemetry_of(message: pb.Report) -> Telemetry | None:
-    """Return a follower's telemetry; None where its types are others. Raises CodecError as ``decided_of`` does."""
+    """Return a follower's telemetry; None where there is none, or its types are others.
+
+    Raises CodecError as ``decided_of`` does.
+    """
     _check_major(message.major)
     return _read(message.telemetry, Telemetry)
 

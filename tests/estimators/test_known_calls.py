@@ -9,7 +9,7 @@ import pytest
 
 from estimators.ages import Heard
 from estimators.calls_document import calls_document, calls_from_document
-from estimators.known_calls import FORGET_S, LEARN_S, STEP_S, KnownCalls, Span, as_called, learn_calls
+from estimators.known_calls import FORGET_S, LEARN_S, STEP_S, KnownCalls, Span, as_called, learn_calls, seen_callers
 from estimators.load_reports import ClientRequests
 from estimators.sidecar_counters import SidecarCounts
 from estimators.steady_rate import Counted, SteadyRate
@@ -229,3 +229,13 @@ def test_anything_else_is_refused(document: dict[str, object], path: str) -> Non
     with pytest.raises(BadInputError) as refused:
         calls_from_document({**whole, **document})
     assert refused.value.path == path
+
+
+def test_who_is_known_to_call_is_fewer_than_those_who_might() -> None:
+    """What was seen, what has a rate, what the mesh says itself; of whom nobody knows is no caller."""
+    rate = ClientRate(OTHER.containers[0].name, CART.name, 1.0)
+    known = KnownCalls(calls={Call(WEB.name, OTHER.name): 0.0})
+
+    assert seen_callers(MESH, KnownCalls()) == {}
+    assert seen_callers(replace(MESH, rates=(rate,)), known) == {OTHER.name: {WEB.name}, CART.name: {OTHER.name}}
+    assert seen_callers(replace(MESH, calls=(Call(WEB.name, CART.name),)), KnownCalls()) == {CART.name: {WEB.name}}

@@ -19,6 +19,7 @@ from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
+from istio.integration import CLUSTER
 from tests.fakes.istiod_config import IstioService, assignment, clusters, listener, routes
 from tests.fakes.istiod_merge import patched
 from tests.fakes.istiod_rules import ruled, ways
@@ -51,6 +52,9 @@ class Istiod:
         self.services, self.filters = list(services), list(filters)
         self.rules: Sequence[Mapping[str, Any]] = ()  # DestinationRules and VirtualServices
         self.proxy_labels: dict[str, Mapping[str, str]] = {}  # by pod
+        self.askew_ports: dict[
+            str, int
+        ] = {}  # by pod, where its way to Askew leads, if elsewhere: another replica, or nobody
         self.workload_certificate: tuple[Path, Path] | None = None
         self.root_certificate: Path | None = None
         self.flow_control = False
@@ -90,12 +94,17 @@ class Istiod:
         services = [ruled(service, self.rules) for service in self.services]
         if type_url == CDS:
             made = [cluster for service in services for cluster in clusters(service)]
-            return {cluster.name: cluster for cluster in patched(made, self.filters)}
+            found = {cluster.name: cluster for cluster in patched(made, self.filters)}
+            port = self.askew_ports.get(_pod(node))
+            if port is not None and CLUSTER in found:
+                (end,) = found[CLUSTER].load_assignment.endpoints[0].lb_endpoints
+                end.endpoint.address.socket_address.port_value = port
+            return found
         ports = sorted({service.port for service in self.services})
         if type_url == LDS:
             return {f"{address}_{port}": listener(address, port) for port in ports}
         if type_url == RDS:
-            labels = self.proxy_labels.get(node.id.split("~")[2].split(".")[0], {})
+            labels = self.proxy_labels.get(_pod(node), {})
             return {str(port): routes(port, services, ways(self.rules, port, labels)) for port in ports}
         by_cluster = {name: service for service in services for name in service.cluster_names}
         return {name: assignment(name, by_cluster[name]) for name in names if name in by_cluster}
@@ -134,6 +143,10 @@ class Istiod:
         secret.tls_certificate.certificate_chain.inline_bytes = certificate.read_bytes()
         secret.tls_certificate.private_key.inline_bytes = key.read_bytes()
         return secret
+
+
+def _pod(node: Any) -> str:
+    return str(node.id.split("~")[2].split(".")[0])
 
 
 class _Connection:

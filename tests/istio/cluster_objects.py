@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 Body = dict[str, Any]
+READY = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
 INJECTED = {"sidecar.istio.io/status": '{"revision":"default"}'}
 
 
@@ -46,7 +47,7 @@ def pod(
         "kind": "Pod",
         "metadata": metadata,
         "spec": {"nodeName": on, "serviceAccountName": "default"} | (spec or {}),
-        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}]},
+        "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "conditions": [READY]},
     }
 
 

@@ -12,9 +12,9 @@ from istio.events import NO_CHECK, ServiceTeller
 from istio.kinds import SERVICES
 from istio.objects import Service
 from istio.pruning import prune
-from istio.self_check import LIMIT_S, SelfCheck
+from istio.self_check import LIMIT_S, RETRY_S, SelfCheck
 from istio.settings import KubernetesSettings
-from mesh.topology import ServiceName
+from mesh.topology import ContainerName, ServiceName
 from tests.fakes.api_server import ApiServer
 from tests.istio.cluster_objects import Body, endpoint, endpoint_slice, pod, service
 from tests.istio.leads import Leads
@@ -124,6 +124,45 @@ async def test_silence_of_sidecars_is_told_once_whoever_leads(api: ApiServer, cl
     assert way == ["True AskewApplied", *["False AskewUnsupported"] * 3, "True AskewApplied"]
     assert events(api) == [("AskewApplied", 2), ("AskewUnsupported", 1)]
     assert "istio.root_namespace" in api.all_of("Event")[1]["message"]
+
+
+async def test_who_is_missing_is_told_once_though_another_is_missing_later(
+    api: ApiServer, client: KubernetesClient
+) -> None:
+    """The condition names who it is now; while it is tried anew nothing is said, whoever leads."""
+    steered, check = frozenset((REVIEWS,)), SelfCheck()
+    way: list[str] = []
+    asked: Body | None = service(routing="uniform")
+    for missing, now_s in (("web-1", 0.0), ("web-1", LIMIT_S), ("web-2", LIMIT_S + RETRY_S), ("web-2", RETRY_S + 30.0)):
+        check.look([REVIEWS], steered, steered, now_s=now_s, absent=lambda *_, name=missing: (f"{name}.shop",))  # type: ignore[misc]
+        way += await told(api, ServiceTeller(client, Leads()), asked, applied=True, check=check)
+        asked = None
+    (condition,) = api.get("Service", "reviews")["status"]["conditions"]
+
+    assert way == ["True AskewApplied", *["False AskewUnsupported"] * 3]
+    assert events(api) == [("AskewApplied", 1), ("AskewUnsupported", 1)]
+    assert "Missing: shop/web-1." in api.all_of("Event")[1]["message"]
+    assert "Missing: shop/web-2." in condition["message"]
+
+
+async def test_sidecars_that_are_missing_are_told_of_once_until_none_is(
+    api: ApiServer, client: KubernetesClient
+) -> None:
+    """As a warning, by the leader."""
+    known, leads = prune(SERVICES, service()), Leads()
+    assert isinstance(known, Service)
+    teller, other = ServiceTeller(client, leads), ServiceName("other.default")
+    missing = {REVIEWS: [ContainerName(f"web-{number}.shop") for number in range(5)]}
+    leads.is_leader = False
+    await teller.tell_missing([known], missing)
+    assert events(api) == []
+    leads.is_leader = True
+    for now in (missing, missing, {other: missing[REVIEWS]}, missing):
+        await teller.tell_missing([known], now)
+
+    (event,) = api.all_of("Event")
+    assert (event["reason"], event["type"], event["count"]) == ("AskewSidecarsMissing", "Warning", 2)
+    assert "shop/web-0, shop/web-1, shop/web-2 and 2 more" in event["message"]
 
 
 async def test_conditions_of_others_stay(api: ApiServer, client: KubernetesClient) -> None:

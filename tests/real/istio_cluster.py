@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import aiohttp
@@ -17,8 +18,10 @@ from askew.beside_kubernetes import BesideKubernetes
 from askew.control_plane import ControlPlane
 from askew.replication.settings import ReplicationSettings
 from askew.settings import HttpSettings, LoopSettings, ServeSettings
+from estimators.known_calls import KnownCalls
 from istio.integration import Integration
 from istio.settings import KubernetesSettings
+from mesh.topology import Call, ServiceName
 from tests.fakes.api_server import ApiServer
 from tests.fakes.istiod import Istiod
 from tests.fakes.istiod_config import IstioService
@@ -30,6 +33,7 @@ from xds_server.settings import XdsSettings
 
 PORT = 9080
 WHOLE = "outbound|9080||shop.default.svc.cluster.local"
+CLIENTS = ("load-1", "load-2")
 PODS = {"load-1": "n1", "load-2": "n2", "shop-1": "n1", "shop-2": "n2"}
 
 
@@ -71,7 +75,7 @@ class IstioCluster:
             self._stack.push_async_callback(_cancelled, following)
             self._stack.push_async_callback(self.stop_askew)
             await self.start_askew()
-            for pod in ("load-1", "load-2"):
+            for pod in CLIENTS:
                 await self._start_sidecar(pod)
         except BaseException:
             await self._stack.aclose()
@@ -92,6 +96,11 @@ class IstioCluster:
         """The running control plane."""
         assert self.askew.plane is not None
         return self.askew.plane
+
+    def know_callers(self) -> None:
+        """Let the control plane know, as from a Prometheus, that both clients call the Service."""
+        calls = {Call(ServiceName(f"workload:{pod}.default"), ServiceName("shop.default")): 0.0 for pod in CLIENTS}
+        self.plane.memory = replace(self.plane.memory, calls=KnownCalls(calls=calls))
 
     def events(self) -> set[str]:
         """Return the reasons of all Events."""

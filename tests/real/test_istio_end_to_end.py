@@ -70,7 +70,7 @@ async def test_a_filter_for_which_no_sidecar_comes_is_taken_back_in_time(
         cluster.annotate(routing="local-first")
         await until(lambda: "AskewUnsupported" in cluster.events())
         (said,) = [one["message"] for one in cluster.api.all_of("Event") if one["reason"] == "AskewUnsupported"]
-        page = cluster.askew.plane.source.page() if cluster.askew.plane else {}
+        page = cluster.plane.source.page()
         await until(lambda: cluster.api.all_of("EnvoyFilter") == [])
         await until(lambda: len(cluster.api.all_of("EnvoyFilter")) == 2)
         await asyncio.sleep(11.0)  # longer than sidecars wait: the second try was taken back as well
@@ -84,6 +84,88 @@ async def test_a_filter_for_which_no_sidecar_comes_is_taken_back_in_time(
 
     assert "no sidecar has asked" in said
     assert list(page["no_sidecar_came"]) == ["shop.default"]
+
+
+@pytest.mark.slow
+async def test_a_filter_for_which_one_client_cannot_come_is_taken_back_in_time(
+    cluster: IstioCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's sidecar comes. Neither loses a request; the way is opened, and both are steered."""
+    monkeypatch.setattr(self_check, "RETRY_S", 4.0)
+    cluster.to = replace(cluster.to, initial_fetch_timeout_s=9)
+    cluster.istiod.askew_ports = {"load-2": free_ports(1)[0]}
+    await cluster.stop_askew()
+    async with traffic(cluster):
+        await cluster.start_askew()
+        cluster.know_callers()
+        cluster.annotate(routing="local-first")
+        await until(lambda: "load-1.default" in cluster.plane.store.sidecars())
+        await until(lambda: "AskewUnsupported" in cluster.events())
+        (said,) = [one["message"] for one in cluster.api.all_of("Event") if one["reason"] == "AskewUnsupported"]
+        page = cluster.plane.source.page()
+        await until(lambda: cluster.api.all_of("EnvoyFilter") == [])
+        await until(lambda: len(cluster.api.all_of("EnvoyFilter")) == 2)
+        await asyncio.sleep(11.0)  # longer than sidecars wait: the second try was taken back as well
+        await until(cluster.istios)
+        cluster.istiod.askew_ports = {}
+        await until(cluster.local)
+        await until(lambda: steered(cluster))
+        await cluster.some_more()
+
+    assert "Missing: default/load-2." in said
+    assert list(page["sidecars_did_not_come"]) == ["shop.default"]
+    assert cluster.plane.source.page()["sidecars"]["shop.default"] == {
+        "expected": 2, "came": 2, "missing": [], "missing_in_all": 0, "others": 2,
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+async def test_who_came_to_another_replica_has_come_and_a_new_leader_knows_it(cluster: IstioCluster) -> None:
+    """Each client's sidecar reaches another replica. The filter stays, also when the leader goes, whom one has lost."""
+    cluster.to = replace(cluster.to, initial_fetch_timeout_s=6)
+    await cluster.stop_askew()
+    async with traffic(cluster):
+        await cluster.start_askew()
+        async with cluster.another("b") as b:
+            assert b.plane is not None
+            follower = b.plane
+            await until(lambda: follower.replicas is not None and follower.replicas.has_followed)
+            cluster.istiod.askew_ports = {"load-2": follower.xds.port}
+            cluster.know_callers()
+            cluster.annotate(routing="local-first")
+            await until(cluster.local)
+            await asyncio.sleep(5.0)  # longer than a filter for which somebody is missing would be there
+            assert await cluster.local()
+            assert (list(cluster.plane.store.sidecars()), list(follower.store.sidecars())) == (
+                ["load-1.default"],
+                ["load-2.default"],
+            )
+            await cluster.stop_askew()
+            await until(lambda: follower.replicas is not None and follower.replicas.leads)
+            await asyncio.sleep(5.0)
+            assert await cluster.local()
+            assert len(cluster.api.all_of("EnvoyFilter")) == 2
+            await cluster.some_more()
+
+
+@pytest.mark.slow
+async def test_a_new_leader_takes_back_in_time_what_the_last_one_began(cluster: IstioCluster) -> None:
+    """Nobody can come, and the leader goes while it waits: the next one knows since when, and no request is lost."""
+    [closed] = free_ports(1)
+    cluster.to = replace(cluster.to, port=closed, initial_fetch_timeout_s=12)
+    await cluster.stop_askew()
+    async with traffic(cluster):
+        await cluster.start_askew()
+        async with cluster.another("b") as b:
+            await until(lambda: b.plane is not None and b.plane.replicas is not None and b.plane.replicas.has_followed)
+            cluster.annotate(routing="local-first")
+            await until(lambda: len(cluster.api.all_of("EnvoyFilter")) == 2)
+            await until(lambda: b.check is not None and b.check.heard.began_at_s)
+            await cluster.stop_askew()
+            await until(lambda: cluster.api.all_of("EnvoyFilter") == [])
+            await asyncio.sleep(12.0)  # longer than sidecars wait
+            assert await cluster.istios()
+            await cluster.some_more()
 
 
 def steered(cluster: IstioCluster) -> bool:

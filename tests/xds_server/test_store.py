@@ -219,3 +219,50 @@ def test_generations_count(generations: int) -> None:
         change = store.apply(Source())
 
     assert change.generation == generations
+
+
+SHOP = "outbound|9080||shop.default.svc.cluster.local"
+SUBSET, TILL = SHOP.replace("||", "|v1|"), SHOP.replace("shop", "till")
+POD = "sidecar~10.0.0.{0}~load-{0}.default~default.svc.cluster.local"
+
+
+def test_who_subscribes_to_which_services_endpoints() -> None:
+    """Of Istio's proxies, each by its pod, on all its streams; ours and those that have left are not among them."""
+    store = Store(Source(ours=ONE))
+    (a, first), (b, _), (c, second) = (connected(store, POD.format(number)) for number in (1, 1, 2))
+    ours, own = connected(store, "ours")
+    for stream, client, name in ((a, first, SHOP), (b, first, TILL), (c, second, SUBSET), (ours, own, SHOP)):
+        subscribe(stream, client, EDS, name)
+    subscribe(c, second, CDS, SHOP)
+    before = store.sidecars()
+    store.leave(b)
+
+    assert before == {"load-1.default": {"shop.default", "till.default"}, "load-2.default": {"shop.default"}}
+    assert store.sidecars() == {"load-1.default": {"shop.default"}, "load-2.default": {"shop.default"}}
+
+
+def test_what_sidecars_subscribe_to_is_one_object_until_it_changes() -> None:
+    """So that whoever asks every second sees at once that nothing is new; all with the same share it."""
+    store = Store(Source())
+    (a, first), (b, second) = (connected(store, POD.format(number)) for number in (1, 2))
+    subscribe(a, first, EDS, SHOP, TILL)
+    subscribe(b, second, EDS, TILL, SHOP)
+    one, again = store.sidecars(), store.sidecars()
+    subscribe(a, first, EDS, SUBSET.replace("shop", "cart"))
+    other = store.sidecars()
+
+    assert one["load-1.default"] is one["load-2.default"] is again["load-1.default"] is other["load-2.default"]  # type: ignore[index]
+    assert other["load-1.default"] == {"shop.default", "till.default", "cart.default"}  # type: ignore[index]
+
+
+def test_a_name_that_is_given_back_is_not_subscribed_to() -> None:
+    """A sidecar whose cluster is istiod's again."""
+    store = Store(Source())
+    stream, client = connected(store, POD.format(1))
+    subscribe(stream, client, EDS, SHOP)
+    before = store.sidecars()
+    request = discovery_pb2.DeltaDiscoveryRequest(type_url=EDS, resource_names_unsubscribe=[SHOP])
+    stream.receive(request, None, client.subscriptions, now_s=0.0)
+
+    assert list(before.values()) == [{"shop.default"}]
+    assert list(store.sidecars().values()) == [frozenset()]

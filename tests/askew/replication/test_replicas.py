@@ -12,10 +12,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from askew.control_loop import Memory
+from askew.replication import replicas_pb2 as pb
 from askew.replication.replicas import Replicas
 from askew.replication.settings import ReplicationSettings
-from askew.replication.wire import Decided
+from askew.replication.tls_way import plain_channel
+from askew.replication.wire import FOLLOW, MAJOR, Decided
 from estimators.client_rates import KnownRates
+from istio.self_check import CheckMemory, TakenBack
 from mesh.picture import Picture
 from mesh.plan import Plan
 from mesh.telemetry import LoadReport, Telemetry
@@ -25,6 +28,8 @@ from xds_server.metrics import XdsMetrics
 from xds_server.settings import XdsSettings
 
 pytestmark = pytest.mark.timeout(60)
+SHOP, TILL = ServiceName("shop.default"), ServiceName("till.default")
+LOAD_1, LOAD_2, LOAD_3 = (ContainerName(f"load-{number}.default") for number in (1, 2, 3))
 ASKEW = "URI:spiffe://cluster.local/ns/askew-system/sa/askew"
 
 
@@ -113,16 +118,79 @@ async def test_what_sidecars_tell_followers_the_leader_hears(three: list[Member]
 
 
 async def test_what_sidecars_ask_followers_for_the_leader_knows(three: list[Member]) -> None:
-    """As each follower said last; what none asks for any more is no more among it."""
+    """Who asks for what, as each follower said last; what none asks for any more is no more among it."""
     leader, second, third = three
     elect(leader, second, third, term=1)
     side = leader.replicas.leader_side
-    shop, till = ServiceName("shop.default"), ServiceName("till.default")
-    second.replicas.report(report("load-2", 1.0), [shop])
-    third.replicas.report(report("load-3", 1.0), [shop, till])
-    await until(lambda: side.asked() == {shop, till})
+    second.replicas.report(report("load-2", 1.0), {LOAD_2: frozenset((SHOP,))})
+    third.replicas.report(report("load-3", 1.0), {LOAD_3: frozenset((SHOP, TILL))})
+    await until(lambda: side.services() == {SHOP, TILL})
+    assert leader.replicas.asked({LOAD_1: frozenset((TILL,))}) == {
+        LOAD_1: {TILL},
+        LOAD_2: {SHOP},
+        LOAD_3: {SHOP, TILL},
+    }
     third.replicas.report(report("load-3", 2.0))
-    await until(lambda: side.asked() == {shop})
+    await until(lambda: side.services() == {SHOP})
+    assert leader.replicas.asked({}) == {LOAD_2: {SHOP}}
+
+
+async def test_another_sidecar_is_told_of_between_two_ticks(three: list[Member]) -> None:
+    """Alone: what sidecars reported stays known, and is not sent again. Who is there as before is no news."""
+    leader, second, _ = three
+    elect(leader, second, term=1)
+    second.replicas.report(report("load-2", 1.0), {LOAD_2: frozenset((SHOP,))})
+    await until(lambda: leader.replicas.asked({}))
+    now = {LOAD_2: frozenset((SHOP,)), LOAD_3: frozenset((SHOP,))}
+    second.replicas.follower_side.note_asked(now)
+    await until(lambda: len(leader.replicas.asked({})) == 2)
+    second.replicas.follower_side.note_asked(dict(now))
+
+    assert not second.replicas.follower_side._news.is_set()
+    assert [one.loads[0].client for one in leader.replicas.leader_side.heard()] == ["load-2"]
+
+
+async def test_a_ready_replica_that_does_not_follow_is_known(three: list[Member]) -> None:
+    """The leader cannot know who came to it: it must have reported, and have a stream."""
+    leader, second, _ = three
+    elect(leader, second, term=1)
+    second.replicas.report(report("load-2", 1.0))
+    await until(lambda: leader.replicas.silent(frozenset("abc")) == {"c"})
+    assert leader.replicas.silent(frozenset("xyz")) == frozenset()  # other names than their pods'
+    second.election.holder = ""
+    second.replicas.leadership_changed(False)
+    await until(lambda: leader.replicas.silent(frozenset("abc")) == {"b", "c"})
+
+
+async def test_a_replica_of_an_older_version_tells_services_alone(three: list[Member]) -> None:
+    """Its sidecars are not known one by one, and that is known of it."""
+    leader, *_ = three
+    elect(leader, term=1)
+    async with plain_channel(leader.replicas.identity.partition("/")[2]) as channel:
+        follow = channel.stream_stream(
+            FOLLOW, request_serializer=pb.Report.SerializeToString, response_deserializer=pb.State.FromString
+        )
+        call = follow()
+        await call.write(pb.Report(major=MAJOR, replica="old", asked=[SHOP]))
+        await until(leader.replicas.leader_side.services)
+
+        assert leader.replicas.asked({}) == {}
+        assert leader.replicas.silent(frozenset(("a", "old"))) == {"old"}
+        call.cancel()
+
+
+async def test_a_new_leader_knows_what_the_last_one_checked(three: list[Member]) -> None:
+    """It comes with the ticks, whole and as changes."""
+    a, b, _ = three
+    elect(a, b, term=1)
+    await followed(a, 1)
+    for memory in (
+        CheckMemory(began_at_s={SHOP: 5.0}, came={SHOP: frozenset((LOAD_1,))}),
+        CheckMemory(settled=frozenset((SHOP,)), taken_back={TILL: TakenBack(9.0, "why")}),
+    ):
+        a.replicas.check = lambda memory=memory: memory  # type: ignore[misc]
+        publish(a)
+        await until(lambda memory=memory: b.told and b.told[-1].check == memory)  # type: ignore[misc]
 
 
 async def test_what_the_leader_decides_all_know(three: list[Member]) -> None:
