@@ -20,6 +20,7 @@ from askew.debounce import Debounce
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
+from askew.http_server import http_runner
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
@@ -359,10 +360,7 @@ class ControlPlane:
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()
-        app = web.Application(middlewares=[access_rule(token)])
-        app.add_routes([*routes, *debug_pages.index_routes(routes)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+        runner = await http_runner([*routes, *debug_pages.index_routes(routes)], [access_rule(token)])
         host, port = self.settings.http.host, self.settings.http.port
         try:
             site = web.TCPSite(runner, host, port)

@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from istio.asking_peers import AskingPeers
 from istio.errors import IstioError, SourceUnavailableError, TokenRefusedError, UnreadableAnswerError
 from mesh.errors import one_line
 
@@ -95,10 +96,11 @@ class TokenReviews:
         self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[TokenOwner]] = {}
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
+        self._peers = AskingPeers(now_s)
         self._said_s = self._away_until_s = float("-inf")
 
-    async def owner_of(self, token: str) -> TokenOwner:
-        """Return whose a token is. Many streams with one token cost one question.
+    async def owner_of(self, token: str, *, peer: str = "") -> TokenOwner:
+        """Return whose a token is; ``peer`` is the address that shows it. Many streams with one token are one question.
 
         Raises
         ------
@@ -106,6 +108,8 @@ class TokenReviews:
             for a token that does not count; the message never holds it.
         SourceUnavailableError
             where the API server cannot say, and the token was not accepted before.
+        TooManyAskedError
+            for a token that would have to be asked about, of an address that has us ask too much.
         """
         if len(token) > LONGEST_TOKEN or not _JWT.fullmatch(token):
             raise TokenRefusedError("token: found no JWT, allowed: a service account's token")
@@ -126,8 +130,11 @@ class TokenReviews:
                 if known is None:
                     raise crowded
                 return self._as_before(key, crowded)  # a crowd of unknown tokens must not put the known ones out
-            task = self._asking[key] = asyncio.create_task(self._ask(key, token), name="token-review")
-            task.add_done_callback(lambda done: self._asked(key, done))
+            if known is None:  # nor may what others of its address show
+                self._peers.check(peer)
+            task = self._asking[key] = asyncio.create_task(self._ask(key, token, peer), name="token-review")
+            self._peers.began(peer)
+            task.add_done_callback(lambda done: self._asked(key, peer, done))
         # Shielded: a client that goes away must not take the answer from those who wait for the same one.
         return await asyncio.shield(task)
 
@@ -139,12 +146,13 @@ class TokenReviews:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _asked(self, key: bytes, task: asyncio.Task[TokenOwner]) -> None:
+    def _asked(self, key: bytes, peer: str, task: asyncio.Task[TokenOwner]) -> None:
         self._asking.pop(key, None)
+        self._peers.ended(peer)
         if not task.cancelled():
             task.exception()  # it may be that nobody waits any more
 
-    async def _ask(self, key: bytes, token: str) -> TokenOwner:
+    async def _ask(self, key: bytes, token: str, peer: str) -> TokenOwner:
         try:
             async with self._turns:
                 if key in self._accepted and self._is_away:  # it was found to be so while this one waited
@@ -152,6 +160,7 @@ class TokenReviews:
                 owner = self._judged(await self._reviewed(token))
         except TokenRefusedError as error:
             self._accepted.pop(key, None)
+            self._peers.note_refusal(peer)
             _keep(self._refused, key, _Refused(str(error), self._now_s() + REFUSED_S), most=MOST_REFUSED)
             raise
         except IstioError as error:

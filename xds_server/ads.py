@@ -19,6 +19,7 @@ from xds_server.errors import (
     RefusePeerError,
     RefuseStreamError,
     RefuseTokenError,
+    TooManyOfPeerError,
 )
 from xds_server.metrics import XdsMetrics
 from xds_server.resources.names import CDS, EDS, LDS, RDS
@@ -38,6 +39,7 @@ STATUS = {
     RefusePeerError: grpc.StatusCode.PERMISSION_DENIED,
     RefuseTokenError: grpc.StatusCode.UNAUTHENTICATED,
     CannotCheckTokenError: grpc.StatusCode.UNAVAILABLE,
+    TooManyOfPeerError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 # gRPC service to (method, transport, the one type it serves).
 METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {

@@ -201,7 +201,7 @@ async def test_who_is_known_stays_in_while_nobody_can_be_asked(
 TROUBLES = (
     "etcdserver: request timed out",
     'Get "https://[::1]:6443/api/v1/namespaces/shop/serviceaccounts/web": context deadline exceeded',
-    "[invalid bearer token, Post \"https://idp.example/review\": dial tcp 10.0.0.9:443: connect: connection refused]",
+    '[invalid bearer token, Post "https://idp.example/review": dial tcp 10.0.0.9:443: connect: connection refused]',
     "Internal error occurred: authentication failed unexpectedly",
     "Timeout: request did not complete within requested timeout - context deadline exceeded",
 )

@@ -99,9 +99,9 @@ async def token_mesh(folder: Path, envoy: Path, clock: FakeClock) -> AsyncIterat
         )
         check, shown = token_check(reviews), []
 
-        async def noted(token: str) -> TokenOwner:
+        async def noted(token: str, peer: str) -> TokenOwner:
             shown.append(token)
-            return await check(token)
+            return await check(token, peer)
 
         async with IstioMesh(folder, envoy, xds=xds, check_token=noted) as mesh:
             yield TokenMesh(mesh, api, folder / "istio-token", authority.certificate, clock, shown)
