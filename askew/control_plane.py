@@ -86,6 +86,7 @@ class ControlPlane:
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self.snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
+        self.store.counts = lambda proxy: self._container_of(proxy) is not None
         admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))

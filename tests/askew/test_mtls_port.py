@@ -224,6 +224,14 @@ def test_a_scheduler_at_its_busiest_is_far_from_the_bounds(clock: FakeClock) -> 
     assert (len(bounds._rates), len(bounds._open)) == (certificate_bounds.MOST_CERTIFICATES, 0)
 
 
+async def test_a_poll_that_asks_for_too_much_is_refused(port: Port) -> None:
+    """400, as a stream would end with INVALID_ARGUMENT; and no subscription stays behind."""
+    status, answer = await port.ask(WEB, "/v3/discovery:clusters", CLUSTERS | {"resource_names": ["x" * 5000]})
+
+    assert (status, answer) == (400, {"error": "resource names: found 5000 characters, allowed: 1024"})
+    assert not port.plane.store.clients
+
+
 async def test_no_other_page_is_there(port: Port) -> None:
     """Pages stay on the other port, whoever asks."""
     async with port.session(SCHEDULER) as http:
