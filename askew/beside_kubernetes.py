@@ -53,6 +53,7 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
+        source.keeps_bootstrap = settings.istio.mode == "bootstrap"
         source.self_check = SelfCheck(limit_s(settings.istio.initial_fetch_timeout_s))
         reviews = TokenReviews(
             lambda token: _review(source, token, audience=settings.istio.token_audience),
