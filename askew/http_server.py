@@ -7,6 +7,7 @@ is held for half a second; so a connection on which no request has begun for a m
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from contextlib import suppress
 from weakref import WeakKeyDictionary
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from xds_server.loopback import is_loopback
@@ -27,12 +29,23 @@ MOST_OF_ADDRESS = 1024
 """Connections of one address; this machine's are not counted (a proxy of a mesh stands there for everybody)."""
 
 
+class _NotTheClients(logging.Filter):
+    """Leaves out what a client did wrong: it is told so by a 400, and could fill the log with tracebacks."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+log = logging.getLogger(__name__)
+log.addFilter(_NotTheClients())
+
+
 async def http_runner(routes: Iterable[web.RouteDef], rules: Sequence[Middleware]) -> web.AppRunner:
     """Return a runner that is set up; the caller adds sites and cleans it up."""
     connections = Connections()
     app = web.Application(middlewares=[connections.rule(), *rules])
     app.add_routes(routes)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S, logger=log)
 
     async def looking(_: web.Application) -> AsyncIterator[None]:
         looks = asyncio.create_task(connections.run(runner), name="http-connections")

@@ -26,7 +26,10 @@ async def server() -> AsyncIterator[tuple[web.AppRunner, int]]:
     async def large(_: web.Request) -> web.Response:
         return web.Response(body=bytes(LARGE))
 
-    runner = await http_runner([web.post("/read", read), web.get("/large", large)], [])
+    async def broken(_: web.Request) -> web.Response:
+        raise RuntimeError("our own")
+
+    runner = await http_runner([web.post("/read", read), web.get("/large", large), web.get("/broken", broken)], [])
     try:
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         yield runner, runner.addresses[0][1]
@@ -97,6 +100,25 @@ async def test_one_address_has_not_all_connections(monkeypatch: pytest.MonkeyPat
             assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         for _, writer in own:
             writer.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 20_000, b"GET /" + b"a" * 100_000]
+)
+async def test_a_request_that_is_none_is_no_traceback(said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """It is answered 400; what is wrong with us is logged as before."""
+    async with server() as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(said)
+        assert b" 400 " in await asyncio.wait_for(reader.readline(), 10)
+        writer.close()
+        assert caplog.records == []
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /broken HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert b" 500 " in await asyncio.wait_for(reader.readline(), 10)
+        writer.close()
+
+    assert [str(record.exc_info[1]) for record in caplog.records if record.exc_info] == ["our own"]
 
 
 def test_a_connection_that_asks_again_in_time_lives_on(clock: FakeClock) -> None:
