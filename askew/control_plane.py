@@ -79,7 +79,7 @@ class ControlPlane:
         )
         self.source.on_change = self._mesh_changed
         self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
-        self.topology = Topology()
+        self.topology, self.telemetry = Topology(), Telemetry()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.memory_store = MemoryStore(settings.memory)
         self.memory_store.on_error = self.metrics.source_errors.labels("memory-file").inc
@@ -121,7 +121,6 @@ class ControlPlane:
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
-        self.telemetry = Telemetry()
         self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.scheduler = self._scheduler_page()
