@@ -46,7 +46,9 @@ def judged(
     if tail_ms is None or watch.undoing:
         return watch
     limit = max(WORSE, exp(USUAL * watch.noise))
-    varied = abs(log(tail_ms / watch.tail_ms)) if tail_ms > 0.0 and watch.tail_ms else 0.0
+    before_ms = watch.tail_ms or 0.0
+    # Not the logarithm of the quotient: tails may be so far apart that there is none.
+    varied = abs(log(tail_ms) - log(before_ms)) if tail_ms > 0.0 and before_ms > 0.0 else 0.0
     noise = watch.noise + NOISE_GAIN * (min(varied, MOST_NOISE) - watch.noise)
     seen = replace(watch, tail_ms=tail_ms, in_system=in_system, last=targets, noise=noise)
     if not moved:

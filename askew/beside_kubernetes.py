@@ -53,6 +53,7 @@ class BesideKubernetes:
         """
         settings = self.settings
         source = KubernetesSource(settings.kubernetes, topology_settings(settings))
+        source.keeps_bootstrap = settings.istio.mode == "bootstrap"
         reviews = TokenReviews(
             lambda token: _review(source, token, audience=settings.istio.token_audience),
             audience=settings.istio.token_audience,

@@ -20,6 +20,7 @@ from askew.debounce import Debounce
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
+from askew.http_server import http_runner
 from askew.last_good import LastGood
 from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
@@ -78,13 +79,14 @@ class ControlPlane:
         )
         self.source.on_change = self._mesh_changed
         self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
-        self.topology = Topology()
+        self.topology, self.telemetry = Topology(), Telemetry()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.memory_store = MemoryStore(settings.memory)
         self.memory_store.on_error = self.metrics.source_errors.labels("memory-file").inc
         self.configs = ClientConfigs(self.topology, self.plan)
         self.xds_metrics = XdsMetrics(self.registry)
         self.store = Store(self.snapshot_of, on_inconsistent=self._snapshot_refused, on_condemned=self._go_back)
+        self.store.counts = lambda proxy: self._container_of(proxy) is not None
         admission = Admission(settings.xds, self.xds_metrics, account_of=self._account_of)
         self.collector = Collector(settings.ingest, identify=self._container_of, now_s=time.time, admission=admission)
         self.registry.register(IngestMetrics(self.collector))
@@ -119,7 +121,6 @@ class ControlPlane:
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
-        self.telemetry = Telemetry()
         self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.scheduler = self._scheduler_page()
@@ -359,10 +360,7 @@ class ControlPlane:
         token = TokenFile(self.settings.http.token_file) if self.settings.http.token_file else None
         if token is not None:
             token.load()
-        app = web.Application(middlewares=[access_rule(token)])
-        app.add_routes([*routes, *debug_pages.index_routes(routes)])
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+        runner = await http_runner([*routes, *debug_pages.index_routes(routes)], [access_rule(token)])
         host, port = self.settings.http.host, self.settings.http.port
         try:
             site = web.TCPSite(runner, host, port)

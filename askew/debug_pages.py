@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry
 
 from askew.asked_service import asked_service
+from askew.metrics_page import MetricsPage
 from askew.places import places_json, standbys_json
 from mesh.picture import Picture
 from mesh.plan import ServicePlan
@@ -31,9 +31,6 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
         if plane.ready:
             return web.json_response({"status": "ready"})
         return web.json_response({"status": "starting"}, status=503)
-
-    async def metrics(_: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def allocationz(request: web.Request) -> web.Response:
         return _allocation(plane, request)
@@ -57,7 +54,7 @@ def routes(plane: ControlPlane, registry: CollectorRegistry) -> list[web.RouteDe
     return [
         web.get("/healthz", healthz),
         web.get("/readyz", readyz),
-        web.get("/metrics", metrics),
+        web.get("/metrics", MetricsPage(registry).answer),
         web.get("/debug/allocationz", allocationz),
         web.get("/debug/linkz", linkz),
         web.get("/debug/plan", plan),

@@ -63,7 +63,8 @@ def access_rule(token: TokenFile | None) -> Middleware:
     async def rule(
         request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        if request.path in OPEN or is_from_here(request.remote or "", request.headers.get("Host", "")):
+        host = request.headers.get("Host", "")
+        if request.path in OPEN or (is_from_here(request.remote or "", host) and not is_another_sites(request)):
             return await handler(request)
         if request.path.startswith(ONLY_HERE):
             return _refused(request, "a loopback peer (others: the mTLS port, http.mtls_host)")
@@ -94,6 +95,18 @@ def is_from_here(peer: str, host: str) -> bool:
     """
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     return is_loopback(peer) and (is_loopback(name) or not {".", ":"} & set(name))
+
+
+def is_another_sites(request: web.Request) -> bool:
+    """Return whether a browser sends a request for a page of another site, which may post to us without being asked.
+
+    Programs send neither of these headers. Source: Fetch standard, "Origin"; Fetch Metadata, "Sec-Fetch-Site".
+    """
+    origin = request.headers.get("Origin", "")
+    is_ours = not origin or origin.partition("://")[2] == request.headers.get("Host", "")
+    if request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate":
+        return False  # somebody follows a link; the other site does not see what comes of it
+    return not is_ours or request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin")
 
 
 def _read_token(file: str) -> str:

@@ -25,12 +25,17 @@ from istio.preflight import Finding
 from istio.service_piece import TopologySettings
 from istio.settings import KubernetesSettings
 from istio.topology import TopologyBuilder
+from istio.wanted import needing_bootstrap
 from istio.watch import ClusterWatch, Reflector, Timing
 from mesh.topology import ServiceName, Topology
 
 log = logging.getLogger(__name__)
 AS_ISTIO_INSTALLS = TopologySettings()
 SYSTEM_TIMING = Timing(time.monotonic, asyncio.sleep, random.SystemRandom().random)
+STILL_NEEDED = (
+    "{} pods name the ConfigMap askew-bootstrap, which istio.mode does not keep any more: they cannot start without it."
+    " Take sidecar.istio.io/bootstrapOverride off them, restart them, then delete it (askew istio remove does)"
+)
 
 
 class KubernetesSource:
@@ -51,6 +56,7 @@ class KubernetesSource:
         self.topology: Topology | None = None
         self.findings: Mapping[ServiceName, tuple[Finding, ...]] = {}
         self.check_page: Callable[[], dict[str, Any]] = dict  # whether sidecars come for what is steered
+        self.keeps_bootstrap = False  # whether the mode is the one that keeps the ConfigMap of pods' bootstraps
         self.cluster = Cluster()
         self.client: KubernetesClient | None = None
         self._status = SourceStatus("kubernetes", settings.api_server or settings.kubeconfig or "in-cluster")
@@ -127,8 +133,13 @@ class KubernetesSource:
         ]  # fmt: skip
         return {
             "kinds": kinds,
+            "still_need_bootstrap": {} if self.keeps_bootstrap else self._need_bootstrap(),
             "findings": {name: [str(one) for one in found] for name, found in self.findings.items()},
         } | self.check_page()
+
+    def _need_bootstrap(self) -> dict[str, str]:
+        needing = needing_bootstrap(self.cluster)
+        return {namespace: STILL_NEEDED.format(needing[namespace]) for namespace in sorted(needing)}
 
     def services_of_new(self, pod: Pod) -> list[str]:
         """Return what the topology calls a pod that does not run yet: Services that select it, and its workload.

@@ -16,7 +16,9 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from askew.certificate_bounds import CertificateBounds
 from askew.errors import CommandError
+from askew.http_server import http_runner
 from askew.settings import ServeSettings
 from xds_server.errors import BadSettingsError
 from xds_server.http_peer import identity_of
@@ -28,9 +30,6 @@ from xds_server.tls import CertificateFiles
 
 log = logging.getLogger(__name__)
 SCHEDULER = "/scheduler/"
-IDLE_S = 60.0
-"""A connection that asks nothing for this long is closed."""
-
 TURNS_TO_TAKE_OVER = 3
 AGAIN_S = 1.0
 
@@ -64,7 +63,12 @@ class MtlsPort:
         section = "http.mtls_" if settings.http.mtls_certificate_file else "xds."
         self.certificates = CertificateFiles(tls, metrics, section=section, on_renewed=self._note_renewed)
         self._routes = routes
-        self._rules = [only_allowed(settings.scheduler.allowed_clients), no_older_than(tls.max_stream_age_s)]
+        bounds = CertificateBounds(at_once=settings.http.mtls_requests_at_once, per_s=settings.http.mtls_requests_per_s)
+        self._rules = [
+            bounds.rule(),
+            only_allowed(settings.scheduler.allowed_clients),
+            no_older_than(tls.max_stream_age_s),
+        ]
         self._renewed = asyncio.Event()
         self._socket: socket.socket | None = None
         self._runner: web.AppRunner | None = None
@@ -86,10 +90,7 @@ class MtlsPort:
         except OSError as error:
             where = f"{self._host}:{self._wanted_port}"
             raise CommandError(f"http.mtls_port: cannot listen on {where}: {error.strerror}", exit_code=1) from error
-        app = web.Application(middlewares=self._rules)
-        app.add_routes(self._routes)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=IDLE_S)
-        await self._runner.setup()
+        self._runner = await http_runner(self._routes, self._rules)
         await self._listen_anew()
 
     async def run(self) -> None:

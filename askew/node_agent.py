@@ -24,6 +24,7 @@ from allocators.partitioning.strategies import STRATEGIES
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
+from askew.http_server import http_runner
 from askew.node_partitioning import NodePartitioning
 from askew.node_resources import divisibles, named_resources
 from askew.settings import HttpSettings
@@ -188,10 +189,8 @@ class NodeAgentProcess:
         token = TokenFile(settings.token_file) if settings.token_file else None
         if token is not None:
             token.load()
-        app = web.Application(middlewares=[access_rule(token)])
-        app.add_routes(agent_pages.routes(self.agent, self.figures, self.registry, is_ready=lambda: self.ready))
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-        await runner.setup()
+        pages = agent_pages.routes(self.agent, self.figures, self.registry, is_ready=lambda: self.ready)
+        runner = await http_runner(pages, [access_rule(token)])
         opened.push_async_callback(runner.cleanup)
         try:
             await web.TCPSite(runner, settings.host, settings.port).start()

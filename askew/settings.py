@@ -49,6 +49,12 @@ class HttpSettings:
     mtls_client_ca_file: str = ""
     """The authorities (PEM) of its clients."""
 
+    mtls_requests_at_once: int = 256
+    """Requests of one certificate that may be under way; 0: any."""
+
+    mtls_requests_per_s: float = 1000.0
+    """Requests of one certificate a second, twice as many at once; kube-scheduler asks one for each pod. 0: any."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:

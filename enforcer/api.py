@@ -43,6 +43,8 @@ from mesh.link_measurement import LinkMeasurer, Measurement, Unmeasured
 from mesh.topology import Container
 
 SERVICE = "askew.enforcer.v1.NodeAgent"
+HANDSHAKE_S = 10.0
+"""A connection that has not ended its TLS handshake by then is closed."""
 M = TypeVar("M", bound=Message)
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Forward = Callable[[str, bytes, float], Awaitable[bytes]]
@@ -237,6 +239,7 @@ def server(service: NodeAgentService) -> grpc.aio.Server:
     """Return a gRPC server of the service, with its limits; the caller adds ports and starts it."""
     made = grpc.aio.server(
         options=[
+            ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_S * 1000)),
             ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not half of the connections
             ("grpc.max_receive_message_length", LARGEST_REQUEST_BYTES),
             ("grpc.keepalive_time_ms", 30_000),

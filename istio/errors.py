@@ -63,5 +63,9 @@ class TokenRefusedError(IstioError):
     """The API server does not know the token, or it is another's: its bearer stays outside. Never holds the token."""
 
 
+class TooManyAskedError(IstioError):
+    """One address makes us ask about more tokens than any sidecar needs: its bearer comes again later."""
+
+
 class NotLeaderError(IstioError):
     """Another replica may write now, not this one: do nothing."""

@@ -14,6 +14,8 @@ Strings = Mapping[str, str]
 NETWORK = "topology.istio.io/network"
 INJECTED = "sidecar.istio.io/status"
 """The annotation of a pod that Istio has given a sidecar."""
+BOOTSTRAP_OVERRIDE = "sidecar.istio.io/bootstrapOverride"
+"""The annotation of a pod that names a ConfigMap, without which it cannot start."""
 
 
 @dataclass(frozen=True, slots=True)

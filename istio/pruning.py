@@ -26,6 +26,7 @@ from istio.kinds import (
     Kind,
 )
 from istio.objects import (
+    BOOTSTRAP_OVERRIDE,
     INJECTED,
     DestinationRule,
     Endpoint,
@@ -57,6 +58,7 @@ KEPT_ANNOTATIONS = frozenset(
         "networking.istio.io/traffic-distribution",
         "ambient.istio.io/redirection",
         INJECTED,
+        BOOTSTRAP_OVERRIDE,
     )
 )
 

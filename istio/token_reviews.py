@@ -3,7 +3,12 @@
 A token is kept as its hash alone. What the API server accepted holds for a few minutes, and on while it cannot be
 asked, but never past the token's own end; what it refused is not asked again for a few seconds. An unknown token that
 nobody can judge is not accepted.
-Source: Kubernetes API, ``authentication.k8s.io/v1`` TokenReview; RFC 7519 for ``exp``.
+
+An API server in trouble says so by a status of 5xx, by silence, or in a TokenReview whose ``error`` is a sentence. Of
+these sentences the ones that tell of trouble are told apart: they are no refusal. One is not: that a Pod is gone and
+that it could not be looked up are the same words, "service account token has been invalidated".
+Source: Kubernetes API, ``authentication.k8s.io/v1`` TokenReview; Kubernetes' ``pkg/serviceaccount/claims.go``; RFC 7519
+for ``exp``.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from istio.asking_peers import AskingPeers
 from istio.errors import IstioError, SourceUnavailableError, TokenRefusedError, UnreadableAnswerError
 from mesh.errors import one_line
 
@@ -35,10 +41,18 @@ ASK_AGAIN_S = 10.0
 MOST_ACCEPTED, MOST_REFUSED = 50_000, 5_000
 MOST_AT_ONCE, MOST_WAITING = 16, 2_000
 LONGEST_TOKEN = 16_384
+AWAY = "tokens cannot be checked now: the API server does not answer"
 
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.([A-Za-z0-9_-]+)\.[A-Za-z0-9_-]+")
 _ACCOUNT = re.compile(r"system:serviceaccount:([^:]+):([^:]+)")
 _POD = "authentication.kubernetes.io/pod-name"
+_TROUBLE = re.compile(
+    "context deadline exceeded|context canceled|etcdserver: |Internal error occurred|[Tt]oo many requests"
+    "|request timed out|did not complete within|i/o timeout|handshake timeout|Client\\.Timeout"
+    "|connection (?:refused|reset)|no route to host|no such host|unexpected EOF"
+    "|server is currently unable|server was unable|service unavailable"
+)
+"""What Go's network, etcd and the API server say of their own troubles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +96,11 @@ class TokenReviews:
         self._refused: OrderedDict[bytes, _Refused] = OrderedDict()
         self._asking: dict[bytes, asyncio.Task[TokenOwner]] = {}
         self._turns = asyncio.Semaphore(MOST_AT_ONCE)
-        self._said_s = float("-inf")
+        self._peers = AskingPeers(now_s)
+        self._said_s = self._away_until_s = float("-inf")
 
-    async def owner_of(self, token: str) -> TokenOwner:
-        """Return whose a token is. Many streams with one token cost one question.
+    async def owner_of(self, token: str, *, peer: str = "") -> TokenOwner:
+        """Return whose a token is; ``peer`` is the address that shows it. Many streams with one token are one question.
 
         Raises
         ------
@@ -93,6 +108,8 @@ class TokenReviews:
             for a token that does not count; the message never holds it.
         SourceUnavailableError
             where the API server cannot say, and the token was not accepted before.
+        TooManyAskedError
+            for a token that would have to be asked about, of an address that has us ask too much.
         """
         if len(token) > LONGEST_TOKEN or not _JWT.fullmatch(token):
             raise TokenRefusedError("token: found no JWT, allowed: a service account's token")
@@ -101,6 +118,8 @@ class TokenReviews:
         if known is not None and now_s < known.fresh_until_s:
             self._accepted.move_to_end(key)
             return known.owner
+        if known is not None and self._is_away:
+            return self._as_before(key, SourceUnavailableError(AWAY))
         refused = self._refused.get(key)
         if refused is not None and now_s < refused.until_s:
             raise TokenRefusedError(refused.why)
@@ -111,8 +130,11 @@ class TokenReviews:
                 if known is None:
                     raise crowded
                 return self._as_before(key, crowded)  # a crowd of unknown tokens must not put the known ones out
-            task = self._asking[key] = asyncio.create_task(self._ask(key, token), name="token-review")
-            task.add_done_callback(lambda done: self._asked(key, done))
+            if known is None:  # nor may what others of its address show
+                self._peers.check(peer)
+            task = self._asking[key] = asyncio.create_task(self._ask(key, token, peer), name="token-review")
+            self._peers.began(peer)
+            task.add_done_callback(lambda done: self._asked(key, peer, done))
         # Shielded: a client that goes away must not take the answer from those who wait for the same one.
         return await asyncio.shield(task)
 
@@ -124,17 +146,21 @@ class TokenReviews:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _asked(self, key: bytes, task: asyncio.Task[TokenOwner]) -> None:
+    def _asked(self, key: bytes, peer: str, task: asyncio.Task[TokenOwner]) -> None:
         self._asking.pop(key, None)
+        self._peers.ended(peer)
         if not task.cancelled():
             task.exception()  # it may be that nobody waits any more
 
-    async def _ask(self, key: bytes, token: str) -> TokenOwner:
+    async def _ask(self, key: bytes, token: str, peer: str) -> TokenOwner:
         try:
             async with self._turns:
-                owner = self._judged(await self._review(token))
+                if key in self._accepted and self._is_away:  # it was found to be so while this one waited
+                    return self._as_before(key, SourceUnavailableError(AWAY))
+                owner = self._judged(await self._reviewed(token))
         except TokenRefusedError as error:
             self._accepted.pop(key, None)
+            self._peers.note_refusal(peer)
             _keep(self._refused, key, _Refused(str(error), self._now_s() + REFUSED_S), most=MOST_REFUSED)
             raise
         except IstioError as error:
@@ -146,6 +172,20 @@ class TokenReviews:
         _keep(self._accepted, key, found, most=MOST_ACCEPTED)
         return owner
 
+    @property
+    def _is_away(self) -> bool:
+        """Whether the API server did not answer a moment ago: who is known need not wait until it does not again."""
+        return self._now_s() < self._away_until_s
+
+    async def _reviewed(self, token: str) -> Mapping[str, Any]:
+        try:
+            status = await self._review(token)
+        except SourceUnavailableError:
+            self._away_until_s = self._now_s() + ASK_AGAIN_S
+            raise
+        self._away_until_s = float("-inf")
+        return status
+
     def _as_before(self, key: bytes, error: IstioError) -> TokenOwner:
         """Return the owner of a token that was accepted once and has not ended; for when nobody can be asked."""
         now_s = self._now_s()
@@ -154,14 +194,16 @@ class TokenReviews:
             log.error("tokens cannot be checked: %s", error)
         known = self._accepted.get(key)
         if known is None or now_s >= known.good_until_s:
-            raise SourceUnavailableError("tokens cannot be checked now: the API server does not answer") from error
+            raise SourceUnavailableError(AWAY) from error
         known.fresh_until_s = min(now_s + ASK_AGAIN_S, known.good_until_s)
         return known.owner
 
     def _judged(self, status: Mapping[str, Any]) -> TokenOwner:
         """Return the owner that a review's status names."""
         if status.get("authenticated") is not True:
-            why = one_line(str(status.get("error") or "not authenticated"))[:200]
+            why = one_line(str(status.get("error") or "not authenticated")[:1000])[:200]
+            if _TROUBLE.search(why):
+                raise SourceUnavailableError(f"tokenreviews: the API server cannot judge a token now ({why})")
             raise TokenRefusedError(f"token: found one that the API server refuses ({why})")
         audiences, user = status.get("audiences") or [], status.get("user") or {}
         extra = (user.get("extra") or {}) if isinstance(user, dict) else None

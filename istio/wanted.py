@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 
 from istio.cluster import Cluster
 from istio.destination_rules import RuleIndex, least_request_clusters
 from istio.difference import KubeObject
 from istio.envoy_filters import render
-from istio.integration import Integration, SteeredService
+from istio.integration import BOOTSTRAP_CONFIG, Integration, SteeredService
 from istio.native import render_native
-from istio.objects import INJECTED
+from istio.objects import BOOTSTRAP_OVERRIDE, INJECTED
 from mesh.plan import Plan
 from mesh.topology import Service, ServiceName, Topology
 
@@ -65,6 +66,19 @@ def sidecar_namespaces(cluster: Cluster) -> frozenset[str]:
     """
     pods = cluster.pods.items()
     return frozenset(namespace for (namespace, _), pod in pods if not pod.ended and INJECTED in pod.annotations)
+
+
+def needing_bootstrap(cluster: Cluster) -> Counter[str]:
+    """Return by namespace how many pods name the ConfigMap of the mode ``bootstrap``: none starts without it. O(pods).
+
+    It stays when the mode is another, for their sake.
+    """
+    pods = cluster.pods.items()
+    return Counter(
+        namespace
+        for (namespace, _), pod in pods
+        if not pod.ended and pod.annotations.get(BOOTSTRAP_OVERRIDE) == BOOTSTRAP_CONFIG
+    )
 
 
 def _client_namespaces(topology: Topology) -> set[str]:

@@ -38,12 +38,19 @@ class Admission:
         self._refusals, self._account_of = metrics.identity_refusals, account_of
         self._log = RefusalLog(log)
 
+    def may_see(self, proxy_id: str, connection: Connection) -> bool:
+        """Whether the certificate is this proxy's; for who asks about many, and says to be none."""
+        return not self._why_not(proxy_id, connection)
+
+    def _why_not(self, proxy_id: str, connection: Connection) -> str:
+        if not self._required:
+            return ""
+        peer = peer_identity(connection.auth_context())
+        return refusal(peer, proxy_id, trust_domain=self._trust_domain, service_account=self._account_of(proxy_id))
+
     def check(self, proxy_id: str, connection: Connection) -> None:
         """Raise RefusePeerError where the certificate is not this proxy's; said in the log and counted."""
-        if not self._required:
-            return
-        peer = peer_identity(connection.auth_context())
-        why = refusal(peer, proxy_id, trust_domain=self._trust_domain, service_account=self._account_of(proxy_id))
+        why = self._why_not(proxy_id, connection)
         if why:
             self._refusals.inc()
             self._log.say(connection.peer(), why)

@@ -12,6 +12,7 @@ from contextlib import suppress
 import grpc
 import grpc.aio
 
+from mesh.errors import one_line
 from xds_server.admission import Admission
 from xds_server.encode import decode
 from xds_server.errors import (
@@ -19,17 +20,22 @@ from xds_server.errors import (
     RefusePeerError,
     RefuseStreamError,
     RefuseTokenError,
+    TooManyOfPeerError,
 )
+from xds_server.ingest.bounded import Budget
 from xds_server.metrics import XdsMetrics
+from xds_server.refusal_log import RefusalLog
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 from xds_server.settings import XdsSettings
-from xds_server.store import Client, Store
+from xds_server.store import REQUEST_BURST_BYTES, Client, Store
 from xds_server.stream import Stream
 from xds_server.subscription import Transport
 from xds_server.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
+SMALLEST_CHARGE_BYTES = 512  # a request costs about as much as this many bytes of one, however short it is
+LONGEST_SAID = 1000  # characters of a client's words in the log
 Context = grpc.aio.ServicerContext[bytes, bytes]
 Gate = Callable[[Context], Awaitable[Callable[[str], None]]]
 """Looks at a stream that opens; returns what then checks the ``node.id`` that it claims. Both raise to refuse it."""
@@ -38,6 +44,7 @@ STATUS = {
     RefusePeerError: grpc.StatusCode.PERMISSION_DENIED,
     RefuseTokenError: grpc.StatusCode.UNAUTHENTICATED,
     CannotCheckTokenError: grpc.StatusCode.UNAVAILABLE,
+    TooManyOfPeerError: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 # gRPC service to (method, transport, the one type it serves).
 METHODS: dict[str, tuple[tuple[str, Transport, str | None], ...]] = {
@@ -74,6 +81,7 @@ class DiscoveryService:
         self._new_streams = Throttle(settings.new_streams_per_s, burst=settings.new_streams_burst)
         self._pushes = Throttle(settings.pushes_per_s, burst=settings.pushes_burst)
         self._admission = admission or Admission(settings, metrics)
+        self._nacks = RefusalLog(log)
         self._readers: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -142,6 +150,8 @@ class DiscoveryService:
     async def _read(self, stream: Stream, context: Context, admit: Callable[[str], None]) -> None:
         client: Client | None = None
         while (data := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
+            if client is not None:
+                await _turn(client.budget, len(data))
             message = decode(data, stream.transport)
             proxy = stream.introduce(message)
             if proxy is not None:
@@ -206,7 +216,8 @@ class DiscoveryService:
         if received == "nack":
             self.store.note_refused(client.proxy, answered.news if answered else ())
             self.metrics.nacks.labels(type_url).inc()
-            log.warning("%s refused %s: %s", client.proxy.id, type_url, stream.subscriptions[type_url].last_error)
+            why = one_line(stream.subscriptions[type_url].last_error[:LONGEST_SAID])
+            self._nacks.warn(f"{client.proxy.id} refused {one_line(type_url)}: {why}")
         elif received == "stale":
             self.metrics.stale_nonces.labels(type_url).inc()
         if received in ("ack", "nack"):
@@ -263,3 +274,10 @@ class DiscoveryService:
     def _oversized(self, type_url: str, name: str) -> None:
         self.metrics.oversized.labels(type_url).inc()
         log.error("%s of %s alone is larger than %d bytes", ascii(name), type_url, self.settings.largest_response_bytes)
+
+
+async def _turn(budget: Budget, size: int) -> None:
+    """Wait until a proxy may have a request of this many bytes read: one that floods us waits, and nobody else."""
+    charge, now_s = max(size, SMALLEST_CHARGE_BYTES), asyncio.get_running_loop().time
+    while not budget.pay(min(charge, REQUEST_BURST_BYTES), now_s=now_s()):  # noqa: ASYNC110 - it is a time
+        await asyncio.sleep(budget.wait_s(charge))

@@ -18,6 +18,8 @@ from xds_server.snapshot import Resource
 from xds_server.subscription import Request, Response, Transport
 
 IDENTIFIER = "askew"
+LONGEST_ERROR = 16_384
+"""Of why a client refuses a response; the rest is cut off: it is kept, logged, and looked through for each resource."""
 
 # Field numbers of envoy.service.discovery.v3. The resources and the type URL have the same in both responses.
 _RESOURCES, _TYPE_URL, _NONCE = 2, 4, 5
@@ -43,7 +45,7 @@ def decode(data: bytes, transport: Transport) -> DiscoveryMessage:
 
 def to_request(message: DiscoveryMessage) -> Request:
     """Return what the rules look at in a discovery request."""
-    error = message.error_detail.message if message.HasField("error_detail") else None
+    error = message.error_detail.message[:LONGEST_ERROR] if message.HasField("error_detail") else None
     if isinstance(message, discovery_pb2.DeltaDiscoveryRequest):
         return Request(
             subscribe=(*message.resource_names_subscribe, *(one.name for one in message.resource_locators_subscribe)),

@@ -23,6 +23,10 @@ class CannotCheckTokenError(XdsError):
     """Nobody can say now whether the token counts: UNAVAILABLE, so that the client comes again."""
 
 
+class TooManyOfPeerError(XdsError):
+    """One address asks for more than any sidecar needs: RESOURCE_EXHAUSTED, with this message."""
+
+
 class BadSettingsError(XdsError):
     """The settings contradict each other, name unusable files, or would expose the port: say so and stop."""
 

@@ -40,7 +40,7 @@ class Extras:
             metrics_service.MetricsService(self._collector).handler(),
             access_logs.AccessLogs(self._collector).handler(),
             spans.Traces(self._collector).handler(),
-            csds.ClientStatus(self._store).handler(),
+            csds.ClientStatus(self._store, self._collector.admission).handler(),
             self._health.handler(),
             *reflection_handlers(SERVICES),
         ]

@@ -11,7 +11,10 @@ from xds_server.errors import RefuseStreamError
 from xds_server.resources.config_source import TRANSPORT_METADATA, TRANSPORTS, Transport
 
 LONGEST_ID = 512
+LONGEST_TEXT, MOST_TEXTS = 1_024, 256
+"""Of what else a node says of itself: longer texts are cut, or left out of its metadata, and so are more of them."""
 INBOUND_METADATA = "ASKEW_INBOUND"  # "bootstrap": the sidecar brings its inbound listener along
+READ_METADATA = ("NODE_NAME", INBOUND_METADATA, TRANSPORT_METADATA)
 # Envoy's documentation: "TTL" spells the second one in the first way, "Well Known Client Features", Envoy and gRPC in
 # the other.
 TTL_FEATURE = "xds.config.supports-resource-ttl"
@@ -53,17 +56,25 @@ def proxy_of(node: base_pb2.Node) -> Proxy:
     """Return the proxy that a node message describes. Raises RefuseStreamError for one without a usable id."""
     if not node.id or len(node.id) > LONGEST_ID or not node.id.isprintable():
         raise RefuseStreamError(f"node.id: found {node.id[:60]!a}, allowed: 1 to {LONGEST_ID} printable characters")
-    metadata = {key: value.string_value for key, value in node.metadata.fields.items() if value.string_value}
+    metadata = _texts(node)
     version = node.user_agent_build_version.version
     agent = node.user_agent_version or f"{version.major_number}.{version.minor_number}.{version.patch}"
     return Proxy(
         id=node.id,
-        cluster=node.cluster,
+        cluster=node.cluster[:LONGEST_TEXT],
         node_name=metadata.get("NODE_NAME", ""),
-        user_agent=f"{node.user_agent_name} {agent}".strip(),
+        user_agent=f"{node.user_agent_name} {agent}".strip()[:LONGEST_TEXT],
         metadata=metadata,
-        features=frozenset(node.client_features),
+        features=frozenset(one for one in node.client_features[:MOST_TEXTS] if len(one) <= LONGEST_TEXT),
     )
+
+
+def _texts(node: base_pb2.Node) -> dict[str, str]:
+    """Return the texts of a node's metadata; of one that has more than anybody needs, those that we read."""
+    fields = node.metadata.fields
+    keys = fields if len(fields) <= MOST_TEXTS else [key for key in READ_METADATA if key in fields]
+    found = {key: fields[key].string_value for key in keys if len(key) <= LONGEST_TEXT}
+    return {key: value for key, value in found.items() if 0 < len(value) <= LONGEST_TEXT}
 
 
 def transport_of(proxy: Proxy) -> Transport:

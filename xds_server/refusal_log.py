@@ -18,6 +18,10 @@ class RefusalLog:
 
     def say(self, peer: object, why: object) -> None:
         """Log that ``peer`` was refused, or count it; the metrics count all."""
+        self.warn(f"refused {peer}: {why}")
+
+    def warn(self, line: str) -> None:
+        """Log a line about what a peer can make happen as often as it likes, or count it."""
         now_s = self._now_s()
         if now_s - self._since_s >= WINDOW_S:
             self._since_s, self._lines = now_s, 0
@@ -26,4 +30,4 @@ class RefusalLog:
             return
         self._lines += 1
         more, self._unsaid = f" (and {self._unsaid} more refusals before)" if self._unsaid else "", 0
-        self._log.warning("refused %s: %s%s", peer, why, more)
+        self._log.warning("%s%s", line, more)

@@ -81,11 +81,11 @@ class RestDiscovery:
             if admission is not None:
                 admission.check(message.node.id, HttpPeer(request))
             session = self._session(message, type_url)
+            self._receive(session, message, type_url)
         except (RefuseStreamError, UnicodeDecodeError) as error:
             return web.json_response({"error": str(error)}, status=400)
         except RefusePeerError as error:
             return web.json_response({"error": str(error)}, status=403)
-        self._receive(session, message, type_url)
         response = await self._next(session)
         if response is None:
             return web.Response(status=304)
@@ -94,7 +94,7 @@ class RestDiscovery:
     def _session(self, message: discovery_pb2.DiscoveryRequest, type_url: str) -> _Session:
         now_s = time.time()
         self._forget_the_silent(now_s)
-        key = (message.node.id, type_url, tuple(sorted(message.resource_names)))
+        key = _key(message, type_url)
         session = self._sessions.get(key)
         if session is not None and session.is_another(message.version_info, type_url):
             # A new subscription of the same names: what the old one had, this one does not have.
@@ -142,7 +142,11 @@ class RestDiscovery:
         client = session.client
         now_s = time.time()
         snapshot = self._store.refresh(client)
-        _, received, _ = session.stream.receive(message, snapshot, client.subscriptions, now_s=now_s)
+        try:
+            _, received, _ = session.stream.receive(message, snapshot, client.subscriptions, now_s=now_s)
+        except RefuseStreamError:
+            self._drop(_key(message, type_url))
+            raise
         session.version = session.stream.subscriptions[type_url].last_version
         if received == "ack":
             client.note_ack(type_url, now_s=now_s)
@@ -187,6 +191,10 @@ class RestDiscovery:
         session.version = response.version
         session.resources_json = _as_json(type_url, response, data)
         return session.resources_json
+
+
+def _key(message: discovery_pb2.DiscoveryRequest, type_url: str) -> Key:
+    return (message.node.id, type_url, tuple(sorted(message.resource_names)))
 
 
 def _read(text: str, type_url: str) -> discovery_pb2.DiscoveryRequest:

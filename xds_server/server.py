@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import resource
 from collections.abc import Callable
 
 import grpc.aio
@@ -25,6 +26,8 @@ from xds_server.tokens import CheckToken, TokenGate
 LAST_WORD_S = 0.1  # for what a drain has to say on streams that do not end by themselves: health's NOT_SERVING
 
 IDLE_S = 30.0  # without a stream, on the port for tokens
+HANDSHAKE_S = 10.0
+"""A connection that has not ended its TLS handshake by then is closed: anybody may begin one."""
 
 
 class XdsServer:
@@ -45,7 +48,11 @@ class XdsServer:
         account_of: Callable[[str], str] = lambda proxy_id: "",
     ) -> None:
         self._settings, self._extras = settings, extras
-        self._gate = None if check_token is None else TokenGate(check_token, metrics, account_of=account_of)
+        self._gate = (
+            None
+            if check_token is None
+            else TokenGate(check_token, metrics, account_of=account_of, most_streams=settings.token_streams_per_address)
+        )
         self._service = DiscoveryService(store, settings, metrics, admission=admission)
         self._server: grpc.aio.Server | None = None
         self._for_tokens: grpc.aio.Server | None = None
@@ -96,8 +103,17 @@ class XdsServer:
             return None
         assert self._gate is not None
         assert self.certificates is not None
-        # Anybody may connect here: who then opens no stream is sent away, or such would use up all descriptors.
-        server = grpc.aio.server(options=[*_options(settings), ("grpc.max_connection_idle_ms", int(IDLE_S * 1000))])
+        # Anybody may connect here: who then opens no stream is sent away, and all of them together leave half of the
+        # descriptors to others. gRPC does not tell whose a connection is before it has a stream.
+        most = settings.token_streams_per_address
+        server = grpc.aio.server(
+            options=[
+                *_options(settings),
+                *([("grpc.max_concurrent_streams", most)] if most else []),
+                ("grpc.max_connection_idle_ms", int(IDLE_S * 1000)),
+                ("grpc.max_allowed_incoming_connections", most_connections()),
+            ]
+        )
         server.add_generic_rpc_handlers(self._service.handlers(self._gate.open))
         address = f"{_bracketed(settings.host)}:{settings.token_port}"
         try:
@@ -126,12 +142,19 @@ class XdsServer:
         await asyncio.gather(*(server.stop(LAST_WORD_S) for server in servers))
 
 
+def most_connections() -> int:
+    """Return how many connections the port for tokens may have: half of this process's descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (2**31 - 1 if soft == resource.RLIM_INFINITY else soft) // 2)
+
+
 def _options(settings: XdsSettings) -> list[tuple[str, int]]:
     # A certificate is proved once a connection, so connections age as streams do. gRPC spreads the age by 10 % itself,
     # and lets streams that are open end by theirs.
     age_ms = int(settings.max_stream_age_s * 1000) if settings.is_mtls else 0
     return [
         *([("grpc.max_connection_age_ms", age_ms)] if age_ms else []),
+        ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_S * 1000)),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error, not half of the connections
         ("grpc.server.max_pending_requests", settings.max_pending_requests),
         ("grpc.server.max_pending_requests_hard_limit", 2 * settings.max_pending_requests),

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from mesh.topology import ContainerName, ServiceName
 from xds_server.consistency import problems
+from xds_server.ingest.bounded import Budget
 from xds_server.last_good import NackTally
 from xds_server.ordering import Subscriptions
 from xds_server.proxy import Proxy
@@ -22,6 +23,8 @@ from xds_server.subscription import Subscription
 log = logging.getLogger(__name__)
 
 MOST_ALIKE = 1_000  # sets of names that sidecars share
+REQUEST_BYTES_PER_S, REQUEST_BURST_BYTES = 1024.0 * 1024.0, 8.0 * 1024.0 * 1024.0
+"""Of requests that a proxy has read, on all its streams; past that they wait. A request costs 512 at least."""
 MOST_LOOKED_AT = 200_000  # versions that were found good; beyond this they are looked at again
 
 Source = Callable[[Proxy], Snapshot | None]
@@ -39,6 +42,7 @@ class Client:
     changed_at_s: float = 0.0
     routed_at_s: float = 0.0  # when it last accepted routes or listeners, seconds since the epoch
     refused: list[str] = field(default_factory=list)
+    budget: Budget = field(default_factory=lambda: Budget(rate=REQUEST_BYTES_PER_S, burst=REQUEST_BURST_BYTES))
     _dropped: dict[str, tuple[str, Resource]] = field(default_factory=dict)  # endpoints' name: cluster, endpoints
     _said: list[tuple[Subscription, int]] = field(default_factory=list)
     _services: frozenset[ServiceName] = frozenset()
@@ -109,6 +113,8 @@ def _log_inconsistent(proxy_id: str, found: list[str]) -> None:
 class Store:
     """The present source of snapshots and the clients that are connected.
 
+    ``counts`` says whether a proxy's refusals do: whoever may take names in which nobody is must not speak for many.
+
     Level-triggered: a client that is slow finds, when it is ready, the newest snapshot and none of those between.
     """
 
@@ -122,6 +128,7 @@ class Store:
     ) -> None:
         self._check = check
         self._source, self._on_inconsistent, self._on_condemned = source, on_inconsistent, on_condemned
+        self.counts: Callable[[Proxy], bool] = lambda proxy: True
         self.clients: dict[str, Client] = {}
         self.settled = asyncio.Condition()
         self.waiting = 0  # how many wait on it
@@ -222,11 +229,13 @@ class Store:
 
     def note_sent(self, proxy: Proxy, resources: Iterable[Resource]) -> None:
         """Count who is sent which service's change."""
-        if self._changed:
+        if self._changed and self.counts(proxy):
             self.tally.sent(proxy.id, self._groups(resources))
 
     def note_refused(self, proxy: Proxy, resources: Iterable[Resource]) -> None:
         """Count a NACK; a service whose change is refused too often is condemned, and the owner of the store told."""
+        if not self.counts(proxy):
+            return
         condemned = self.tally.refused(proxy.id, self._groups(resources))
         if condemned:
             self._on_condemned(condemned)

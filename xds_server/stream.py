@@ -16,6 +16,9 @@ from xds_server.snapshot import NOTHING, ORDER, Resource, Snapshot
 from xds_server.subscription import Changes, Received, Response, Subscription, Transport
 
 MOST_TYPES = 64
+LONGEST_TYPE = 256
+MOST_NAMES, LONGEST_NAME = 50_000, 1_024
+"""Of what one stream asks for, of all types; Istio's largest sidecars ask for a few thousand."""
 
 
 @dataclass(slots=True)
@@ -85,6 +88,8 @@ class Stream:
         pending = subscription.pending
         request = to_request(message)
         received = subscription.receive(request)
+        if request.subscribe:
+            self._check_names(request.subscribe)
         if received == "first" and snapshot is not None:
             subscription.already_has(request.version, snapshot.of(type_url))
         if pending is not None and subscription.pending is None:
@@ -92,6 +97,14 @@ class Stream:
             if type_url == CDS and request.error is None:
                 self._send_endpoints_again(pending, all_of_proxy)
         return type_url, received, pending if subscription.pending is None else None
+
+    def _check_names(self, subscribed: Sequence[str]) -> None:
+        longest = max(map(len, subscribed))
+        number = sum(len(one.names) for one in self.subscriptions.values())
+        if longest > LONGEST_NAME:
+            raise RefuseStreamError(f"resource names: found {longest} characters, allowed: {LONGEST_NAME}")
+        if number > MOST_NAMES:
+            raise RefuseStreamError(f"resource names: found {number} on one stream, allowed: {MOST_NAMES}")
 
     def _send_endpoints_again(self, response: Response, all_of_proxy: Sequence[Subscriptions]) -> None:
         """Owe the proxy the endpoints of clusters that it just accepted, on its other streams.
@@ -108,6 +121,8 @@ class Stream:
         if self.only_type is None:
             if not type_url:
                 raise RefuseStreamError("type_url: found nothing, allowed: a type URL (it is required on ADS)")
+            if len(type_url) > LONGEST_TYPE:
+                raise RefuseStreamError(f"type_url: found {len(type_url)} characters, allowed: {LONGEST_TYPE}")
             return type_url
         if type_url not in ("", self.only_type):
             raise RefuseStreamError(f"type_url: found {type_url[:120]!a}, allowed: {self.only_type}")

@@ -20,6 +20,8 @@ from xds_server.snapshot import WILDCARD_TYPES, Resource, type_version
 
 Transport = Literal["delta", "sotw", "rest"]
 WILDCARD = "*"
+_IN_NAMES = re.compile(r"[\w.|/-]")
+_GOES_ON = re.compile(r"[\w|/-]|\.\w")
 
 
 class Request(NamedTuple):
@@ -380,4 +382,10 @@ def _by_name(one: Resource) -> str:
 
 def _names(error: str, name: str) -> bool:
     """Whether an error message names a resource: as a whole word, not as a piece of another name or word."""
-    return re.search(rf"(?<![\w.|/-]){re.escape(name)}(?![\w|/-]|\.\w)", error) is not None
+    at = error.find(name)
+    while at >= 0:
+        after = at + len(name)
+        if not _IN_NAMES.match(error[max(0, at - 1) : at]) and not _GOES_ON.match(error[after : after + 2]):
+            return True
+        at = error.find(name, at + 1)
+    return False

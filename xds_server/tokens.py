@@ -7,11 +7,12 @@ Source: RFC 6750, section 2.1; Kubernetes, "Managing Service Accounts" (tokens t
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from xds_server.errors import CannotCheckTokenError, RefusePeerError, RefuseTokenError
+from xds_server.errors import CannotCheckTokenError, RefusePeerError, RefuseTokenError, TooManyOfPeerError
 from xds_server.identity import claimed_workload
 from xds_server.metrics import XdsMetrics
 from xds_server.refusal_log import RefusalLog
@@ -33,8 +34,12 @@ class TokenOwner:
         return f"system:serviceaccount:{self.namespace}:{self.service_account}"
 
 
-CheckToken = Callable[[str], Awaitable[TokenOwner]]
-"""Says whose a token is. Raises RefuseTokenError where it does not count, CannotCheckTokenError where nobody knows."""
+CheckToken = Callable[[str, str], Awaitable[TokenOwner]]
+"""Says whose a token is, given the token and the address that shows it.
+
+Raises RefuseTokenError where it does not count, CannotCheckTokenError where nobody knows, TooManyOfPeerError for an
+address that has too many looked at.
+"""
 
 
 class Opened(Protocol):
@@ -46,17 +51,27 @@ class Opened(Protocol):
     def invocation_metadata(self) -> Iterable[Any] | None:
         """Return the pairs of names and values that the client sent before its first message."""
 
+    def add_done_callback(self, callback: Any) -> None:
+        """Have this called when the stream has ended."""
+
 
 class TokenGate:
     """Lets a stream in whose token counts, as the proxies that are its owner's.
 
-    ``account_of`` returns a proxy's service account as the source knows it; empty where it does not.
+    ``account_of`` returns a proxy's service account as the source knows it; empty where it does not. ``most_streams``
+    is how many streams one address may have open; 0 for any number.
     """
 
     def __init__(
-        self, check: CheckToken, metrics: XdsMetrics, *, account_of: Callable[[str], str] = lambda proxy_id: ""
+        self,
+        check: CheckToken,
+        metrics: XdsMetrics,
+        *,
+        account_of: Callable[[str], str] = lambda proxy_id: "",
+        most_streams: int = 0,
     ) -> None:
-        self._check, self._account_of = check, account_of
+        self._check, self._account_of, self._most_streams = check, account_of, most_streams
+        self._open: Counter[str] = Counter()
         self._foreign, self._refusals = metrics.identity_refusals, metrics.token_refusals
         self._log = RefusalLog(log)
 
@@ -69,18 +84,39 @@ class TokenGate:
             for no token, two, or one that does not count.
         CannotCheckTokenError
             where nobody can say so now: who is not known stays outside.
+        TooManyOfPeerError
+            for an address with too many streams, or whose tokens were refused too often.
         """
         peer = stream.peer()
+        address = address_of(peer)
         try:
-            owner = await self._check(self._bearer_of(stream))
+            self._count(stream, address)
+            owner = await self._check(self._bearer_of(stream), address)
         except RefuseTokenError as error:
             self._refusals.labels("refused").inc()
+            self._log.say(peer, error)
+            raise
+        except TooManyOfPeerError as error:
+            self._refusals.labels("too-many").inc()
             self._log.say(peer, error)
             raise
         except CannotCheckTokenError:
             self._refusals.labels("unchecked").inc()
             raise
         return lambda proxy_id: self._bind(owner, proxy_id, peer)
+
+    def _count(self, stream: Opened, address: str) -> None:
+        """Count a stream as its address's until it ends; the one too many is not counted."""
+        if self._most_streams and self._open[address] >= self._most_streams:
+            allowed = f"allowed: {self._most_streams} (xds.token_streams_per_address)"
+            raise TooManyOfPeerError(f"streams: found {self._open[address]} open from {address}, {allowed}")
+        self._open[address] += 1
+        stream.add_done_callback(lambda _: self._ended(address))
+
+    def _ended(self, address: str) -> None:
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
 
     def _bearer_of(self, stream: Opened) -> str:
         """Return the one bearer token of a stream."""
@@ -97,6 +133,15 @@ class TokenGate:
             self._foreign.inc()
             self._log.say(peer, why)
             raise RefusePeerError(why)
+
+
+def address_of(peer: str) -> str:
+    """Return the address of a gRPC peer without its port, which is another for each connection.
+
+    >>> address_of("ipv4:10.0.0.7:41234"), address_of("ipv6:%5B::1%5D:41234")
+    ('ipv4:10.0.0.7', 'ipv6:%5B::1%5D')
+    """
+    return peer.rpartition(":")[0]
 
 
 def refusal(owner: TokenOwner, proxy_id: str, *, service_account: str = "") -> str:

@@ -29,6 +29,7 @@ from mesh.telemetry import Telemetry
 from xds_server.errors import BadSettingsError
 from xds_server.identity import peer_identity
 from xds_server.metrics import XdsMetrics
+from xds_server.server import HANDSHAKE_S
 from xds_server.settings import XdsSettings
 from xds_server.tls import CertificateFiles
 
@@ -135,7 +136,8 @@ class Replicas:
 
     async def start(self) -> None:
         """Listen. Raises CommandError where the port is not to be had, or for certificates that cannot be used."""
-        server = grpc.aio.server(options=[*OPTIONS, ("grpc.so_reuseport", 0)])
+        handshake = ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_S * 1000))
+        server = grpc.aio.server(options=[*OPTIONS, handshake, ("grpc.so_reuseport", 0)])
         server.add_generic_rpc_handlers([self.leader_side.handler()])
         host = self._xds.host
         address = f"{f'[{host}]' if ':' in host else host}:{self._settings.port}"

@@ -105,6 +105,16 @@ def test_a_queue_that_still_drains_is_not_the_pushs_fault() -> None:
     assert seen_after_a_push([4.0, 50.0]).worse == 1
 
 
+@pytest.mark.parametrize(("before_ms", "tail_ms"), [(1e308, 5e-324), (5e-324, 1e308), (-1.0, 1.0), (1.0, 0.0)])
+def test_tails_that_cannot_be_do_not_end_the_tick(before_ms: float, tail_ms: float) -> None:
+    """They come from what a sidecar reports, and any sidecar can report anything."""
+    ones = np.ones(1)
+    watch = Watch(before=ones, last=ones, in_system=ones, tail_ms=before_ms)
+    same = {"targets": ones, "in_system": ones, "world_changed": False, "now_s": 5.0, "interval_s": 5.0}
+
+    assert 0.0 <= judged(watch, tail_ms=tail_ms, moved=True, **same).noise < 10.0
+
+
 def test_what_p99_usually_varies_by_is_not_worse() -> None:
     """After ticks that swung by 40 % a rise of half is nothing; in a calm service it counts."""
     calm = Watch(before=np.ones(1), last=np.ones(1), in_system=np.ones(1), tail_ms=100.0)

@@ -45,6 +45,27 @@ async def status(path: str, *, peer: str, rule_token: TokenFile | None = None, *
     return (await access_rule(rule_token)(request, page)).status
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({}, 200),
+        ({"Origin": "http://localhost:18080"}, 200),
+        ({"Sec-Fetch-Site": "none"}, 200),
+        ({"Sec-Fetch-Site": "same-origin", "Origin": "http://localhost:18080"}, 200),
+        ({"Origin": "https://evil.example"}, 401),
+        ({"Origin": "null"}, 401),
+        ({"Origin": "http://localhost:3000"}, 401),
+        ({"Sec-Fetch-Site": "cross-site"}, 401),
+        ({"Sec-Fetch-Site": "same-site"}, 401),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),  # somebody follows a link
+    ],
+)
+@pytest.mark.parametrize("path", ["/v3/discovery:clusters", "/scheduler/prioritize", "/debug/plan"])
+async def test_another_sites_page_is_not_this_machines_wish(path: str, headers: dict[str, str], expected: int) -> None:
+    """A browser on this machine posts to 127.0.0.1 for any page that it shows, and could so refuse changes."""
+    assert await status(path, peer="127.0.0.1", Host="localhost:18080", **headers) == expected
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
 async def test_health_and_metrics_are_open(path: str, token: TokenFile) -> None:
     """Probes and Prometheus carry no token."""

@@ -107,6 +107,22 @@ async def test_a_refused_service_is_told_on_sourcez(api: ApiServer, plane: Contr
     assert {one["kind"]: one["objects"] for one in source["kinds"]}["pods"] == 3
 
 
+async def test_pods_that_still_need_the_mode_bootstrap_are_told_on_sourcez(api: ApiServer, plane: ControlPlane) -> None:
+    """In any other mode, with what to do: the ConfigMap stays for their sake, and nobody else would say so."""
+    source = plane.source
+    assert isinstance(source, KubernetesSource)
+    annotations = {"sidecar.istio.io/bootstrapOverride": "askew-bootstrap"}
+    assert source.page()["still_need_bootstrap"] == {}
+    api.put(pod("old", namespace="shop", ip="10.0.0.8", annotations=annotations))
+    await until(lambda: bool(source.page()["still_need_bootstrap"]))
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{plane.http_port}/debug/sourcez") as answer:
+        (page,) = (await answer.json())["sources"]
+    source.keeps_bootstrap = True
+
+    assert page["still_need_bootstrap"]["shop"].startswith("1 pods name the ConfigMap askew-bootstrap,")
+    assert source.page()["still_need_bootstrap"] == {}
+
+
 async def test_a_pod_is_drawn_to_whom_its_service_talks_to(api: ApiServer, plane: ControlPlane) -> None:
     """Its selectors say which Services a pod will serve; their measured traffic says where it should go."""
     cluster = plane.source

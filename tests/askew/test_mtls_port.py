@@ -16,14 +16,16 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from askew import mtls_port
+from askew import certificate_bounds, mtls_port
 from askew.__main__ import _parse
+from askew.certificate_bounds import CertificateBounds
 from askew.cli.serve import _settings
 from askew.control_plane import ControlPlane
 from askew.errors import CommandError
 from askew.settings import HttpSettings, ServeSettings
 from askew.settings_check import check
 from tests.fakes.authority import Authority, Issued
+from tests.fakes.clock import FakeClock
 from xds_server.rest import MOST_SESSIONS
 from xds_server.settings import XdsSettings
 
@@ -42,7 +44,7 @@ CLUSTERS = {"node": {"id": "web-0.default", "cluster": "web"}}
 class Port:
     """A control plane with the port, its files, and the authority that signed them."""
 
-    def __init__(self, folder: Path, *, max_stream_age_s: float) -> None:
+    def __init__(self, folder: Path, *, max_stream_age_s: float = 1800.0, **bounds: float) -> None:
         self.folder = folder
         self.authority = Authority(folder)
         self.files = Issued(folder / "tls.crt", folder / "tls.key")
@@ -54,7 +56,7 @@ class Port:
             port=0, drain_s=0.1, certificate_file=str(self.files.certificate), key_file=str(self.files.key),
             client_ca_file=str(self.client_ca), certificate_poll_s=0.01, max_stream_age_s=max_stream_age_s,
         )  # fmt: skip
-        http = HttpSettings(port=0, mtls_host="127.0.0.1", mtls_port=0)
+        http = replace(HttpSettings(port=0, mtls_host="127.0.0.1", mtls_port=0), **bounds)
         self.settings = ServeSettings(xds=xds, http=http)
         self.plane = ControlPlane(str(folder / "mesh.yaml"), self.settings)
 
@@ -95,7 +97,7 @@ class Port:
 
 @pytest.fixture
 async def port(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Port]:
-    running = Port(tmp_path, max_stream_age_s=getattr(request, "param", 1800.0))
+    running = Port(tmp_path, **getattr(request, "param", {}))
     ready = asyncio.Event()
     task = asyncio.create_task(running.plane.run(on_ready=ready.set))
     await asyncio.wait_for(ready.wait(), 10)
@@ -166,6 +168,68 @@ async def test_a_charset_that_nobody_knows_is_no_failure(port: Port) -> None:
         headers = {"Content-Type": "application/json; charset=none-such"}
         async with http.post(url, data=json.dumps(CLUSTERS).encode(), headers=headers) as response:
             assert response.status == 200
+
+
+@pytest.mark.parametrize("port", [{"mtls_requests_per_s": 1e-6}], indirect=True)
+async def test_a_certificate_may_ask_so_often(port: Port) -> None:
+    """Then it is told 429 and when to come again, whatever it asks for; another certificate never noticed."""
+    assert port.plane.mtls is not None
+    url = f"https://127.0.0.1:{port.plane.mtls.port}/scheduler/prioritize"
+    said = []
+    async with port.session(SCHEDULER) as http:
+        for _ in range(2):
+            async with http.post(url, json=QUESTION) as response:
+                said.append((response.status, await response.json()))
+        retry_s = int(response.headers["Retry-After"])
+    why = "requests: found more of one certificate (spiffe://cluster.local/ns/askew-system/sa/askew-scheduler)"
+
+    assert said[0] == (200, [{"Host": "n1", "Score": 0}])
+    assert said[1] == (429, {"error": f"{why}, allowed: 256 at a time, 1e-06 a second"})
+    assert retry_s > 0
+    assert (await port.ask(SCHEDULER, "/scheduler/prioritize", QUESTION))[0] == 200  # the name, a new certificate
+    assert (await port.ask(WEB, "/v3/discovery:clusters", CLUSTERS))[0] == 200
+
+
+@pytest.mark.parametrize("port", [{"mtls_requests_at_once": 2}], indirect=True)
+async def test_a_certificate_may_ask_so_much_at_once(port: Port) -> None:
+    """Requests that are not ended count, over however many connections; when they end there is room again."""
+    assert port.plane.mtls is not None
+    own, where = port.authority.issue("client", SCHEDULER), ("127.0.0.1", port.plane.mtls.port)
+    head = b"POST /scheduler/prioritize HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n"
+    held = [await asyncio.open_connection(*where, ssl=port.context(own)) for _ in range(2)]
+    for _, writer in held:
+        writer.write(head)
+    async with port.session(own) as http, asyncio.timeout(10):
+        while (await port.post(http, "/scheduler/prioritize", QUESTION))[0] != 429:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.01)
+        for _, writer in held:
+            writer.close()
+        while (await port.post(http, "/scheduler/prioritize", QUESTION))[0] != 200:  # noqa: ASYNC110 - nor here
+            await asyncio.sleep(0.01)
+
+
+def test_a_scheduler_at_its_busiest_is_far_from_the_bounds(clock: FakeClock) -> None:
+    """Three hundred pods a second, for an hour, sixteen at a time; and what is remembered is bounded."""
+    settings = HttpSettings()
+    bounds = CertificateBounds(at_once=settings.mtls_requests_at_once, per_s=settings.mtls_requests_per_s, now_s=clock)
+    for _ in range(3600 * 20):
+        assert [bounds.begin(b"scheduler") for _ in range(15)] == [0.0] * 15
+        for _ in range(15):
+            bounds.end(b"scheduler")
+        clock.now_s += 0.05
+    for number in range(certificate_bounds.MOST_CERTIFICATES + 10):
+        bounds.begin(b"%d" % number)
+        bounds.end(b"%d" % number)
+
+    assert (len(bounds._rates), len(bounds._open)) == (certificate_bounds.MOST_CERTIFICATES, 0)
+
+
+async def test_a_poll_that_asks_for_too_much_is_refused(port: Port) -> None:
+    """400, as a stream would end with INVALID_ARGUMENT; and no subscription stays behind."""
+    status, answer = await port.ask(WEB, "/v3/discovery:clusters", CLUSTERS | {"resource_names": ["x" * 5000]})
+
+    assert (status, answer) == (400, {"error": "resource names: found 5000 characters, allowed: 1024"})
+    assert not port.plane.store.clients
 
 
 async def test_no_other_page_is_there(port: Port) -> None:
@@ -245,7 +309,7 @@ async def test_files_that_cannot_be_used_change_nothing(port: Port) -> None:
     assert (await port.ask(SCHEDULER, "/scheduler/prioritize", QUESTION))[0] == 200
 
 
-@pytest.mark.parametrize("port", [1e-6], indirect=True)
+@pytest.mark.parametrize("port", [{"max_stream_age_s": 1e-6}], indirect=True)
 async def test_a_connection_must_prove_itself_again_in_time(port: Port) -> None:
     """Past ``xds.max_stream_age_s`` an answer closes its connection."""
     assert port.plane.mtls is not None

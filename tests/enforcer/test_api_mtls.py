@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
 import grpc.aio
 import pytest
 
+from enforcer import api
 from enforcer.agent import NodeAgent
 from enforcer.api import NodeAgentService, server
 from enforcer.errors import BadAgentSettingsError
@@ -35,6 +37,12 @@ def settings_of(authority: Authority) -> ApiSettings:
     own = authority.issue("agent", "DNS:localhost,IP:127.0.0.1")
     files = {"certificate_file": str(own.certificate), "key_file": str(own.key)}
     return ApiSettings(**files, client_ca_file=str(authority.certificate), allowed_clients=MINE)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def short_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time for a handshake that nobody begins."""
+    monkeypatch.setattr(api, "HANDSHAKE_S", 1.0)
 
 
 @pytest.fixture
@@ -79,6 +87,14 @@ async def test_the_named_client_may_ask(port: int, authority: Authority) -> None
 async def test_another_client_of_the_same_authority_may_not(port: int, authority: Authority) -> None:
     """Every workload of a mesh has a certificate: it is not enough."""
     assert await code_of(port, shown(authority, f"URI:{OTHER}")) == grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_who_begins_no_handshake_is_sent_away(port: int) -> None:
+    """gRPC itself would keep the connection for two minutes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    with suppress(ConnectionError):
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
 
 
 async def test_without_a_certificate_there_is_no_connection(port: int, authority: Authority) -> None:

@@ -2,6 +2,7 @@
 
 As the real one: a token that counts for none of the audiences asked for is not authenticated, ``authenticated`` is left
 out where it would be false, the answer says the token again, and a token that is bound to a Pod names it in ``extra``.
+What goes wrong while it judges stands in ``error``, too, in an answer of 201 (``trouble``).
 Nothing is signed: a token counts because it was issued here.
 Source: Kubernetes API, TokenReview; ``pkg/serviceaccount`` for the names in ``extra``.
 """
@@ -37,6 +38,7 @@ class Tokens:
         self._now = now
         self._numbers = itertools.count()
         self._issued: dict[str, _Issued] = {}
+        self.trouble = ""
 
     def issue(
         self,
@@ -70,6 +72,8 @@ class Tokens:
         }
 
     def _status(self, token: str, audiences: list[str]) -> dict[str, Any]:
+        if self.trouble:
+            return {"user": {}, "error": self.trouble}
         found = self._issued.get(token)
         if found is None:
             return {"user": {}, "error": "[invalid bearer token, token lookup failed]"}

@@ -198,6 +198,76 @@ async def test_who_is_known_stays_in_while_nobody_can_be_asked(
         await reviews.owner_of(token)
 
 
+TROUBLES = (
+    "etcdserver: request timed out",
+    'Get "https://[::1]:6443/api/v1/namespaces/shop/serviceaccounts/web": context deadline exceeded',
+    '[invalid bearer token, Post "https://idp.example/review": dial tcp 10.0.0.9:443: connect: connection refused]',
+    "Internal error occurred: authentication failed unexpectedly",
+    "Timeout: request did not complete within requested timeout - context deadline exceeded",
+)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+async def test_an_api_server_that_says_that_it_could_not_judge_has_refused_nobody(
+    api: ApiServer, reviews: TokenReviews, clock: FakeClock, trouble: str
+) -> None:
+    """It says so in a TokenReview, with 201: who is known stays in, others come again at once and are not refused."""
+    known, new = (api.tokens.issue("web", namespace="shop", pod=pod) for pod in ("web-0", "web-1"))
+    await reviews.owner_of(known)
+    await clock.advance(ACCEPTED_S + 1.0)
+    api.tokens.trouble = trouble
+    assert await reviews.owner_of(known) == WEB
+    with pytest.raises(SourceUnavailableError):
+        await reviews.owner_of(new)
+    api.tokens.trouble = ""
+
+    assert (await reviews.owner_of(new)).pod == "web-1"
+
+
+@pytest.mark.parametrize("fault", [500, 502, 503, 504, 429, "hang"])
+async def test_an_api_server_in_trouble_has_refused_nobody(
+    api: ApiServer, reviews: TokenReviews, clock: FakeClock, fault: int | str
+) -> None:
+    """Whatever its status is, or none: the next question is asked, and what was accepted holds to the token's end."""
+    known, new = (api.tokens.issue("web", namespace="shop", pod=pod) for pod in ("web-0", "web-1"))
+    await reviews.owner_of(known)
+    await clock.advance(ACCEPTED_S + 1.0)
+    if isinstance(fault, int):
+        api.faults.fail(fault, times=1000, plural="tokenreviews")
+    api.faults.hang = fault == "hang"
+    with pytest.raises(SourceUnavailableError):
+        await reviews.owner_of(new)
+    assert await reviews.owner_of(known) == WEB
+    api.faults.failures.clear()
+    api.faults.hang = False
+
+    assert (await reviews.owner_of(new)).pod == "web-1"
+
+
+async def test_who_is_known_does_not_wait_for_an_api_server_that_hangs(clock: FakeClock) -> None:
+    """One question finds it out; a thousand sidecars that come back meanwhile are not let in sixteen at a time."""
+    silent, questions = False, 0
+
+    async def review(_: str) -> dict[str, object]:
+        nonlocal questions
+        questions += 1
+        if silent:
+            await asyncio.sleep(0)
+            raise SourceUnavailableError("no answer")
+        return {"authenticated": True, "audiences": ["istio-ca"], "user": {"username": "system:serviceaccount:a:b"}}
+
+    payload = base64.urlsafe_b64encode(json.dumps({"exp": clock() + 3600.0}).encode()).decode().rstrip("=")
+    tokens = [f"a.{payload}.{number}" for number in range(200)]
+    reviews = TokenReviews(review, audience="istio-ca", now_s=clock)
+    await asyncio.gather(*map(reviews.owner_of, tokens))
+    silent, questions = True, 0
+    clock.now_s += ACCEPTED_S
+    owners = await asyncio.gather(*map(reviews.owner_of, tokens))
+
+    assert set(owners) == {TokenOwner("a", "b")}
+    assert questions <= token_reviews.MOST_AT_ONCE
+
+
 async def test_what_is_kept_is_bounded(api: ApiServer, reviews: TokenReviews, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flood of bad tokens drives out no good one; of good ones the oldest goes, and is asked for again."""
     monkeypatch.setattr(token_reviews, "MOST_ACCEPTED", 2)

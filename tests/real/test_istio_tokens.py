@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,7 @@ from istio.integration import SteeredService
 from istio.settings import KubernetesSettings
 from istio.token_reviews import TokenReviews
 from tests.fakes.api_server import ApiServer
-from tests.fakes.authority import Authority
+from tests.fakes.authority import Authority, Issued
 from tests.fakes.clock import FakeClock
 from tests.real.istio_mesh import PORT, SHOP, WHOLE, IstioMesh
 from tests.real.istio_sidecar import IstioSidecar
@@ -38,6 +39,9 @@ class TokenMesh:
     file: Path
     root: Path
     clock: FakeClock
+    host: str
+    certificate: Issued
+    authority: Authority
     shown: list[str] = field(default_factory=list)
 
     def mount(self, token: str) -> None:
@@ -48,7 +52,7 @@ class TokenMesh:
 
     def steer(self) -> None:
         """Put our filters into the mesh; only the paths of the two mounted files are this machine's."""
-        to = replace(self.mesh.to, mode="googleGrpc", transport="mtls")
+        to = replace(self.mesh.to, host=self.host, mode="googleGrpc", transport="mtls")
         filters = render(to, [SteeredService(SHOP)])
         for patch in filters[-1]["spec"]["configPatches"]:
             source = patch["patch"]["value"]["eds_cluster_config"]["eds_config"]["api_config_source"]
@@ -80,10 +84,13 @@ class TokenMesh:
 
 
 @asynccontextmanager
-async def token_mesh(folder: Path, envoy: Path, clock: FakeClock) -> AsyncIterator[TokenMesh]:
-    """Yield a mesh with the port for tokens open; the certificate has the name that the filter leads to."""
+async def token_mesh(
+    folder: Path, envoy: Path, clock: FakeClock, *, host: str = "127.0.0.1", san: str = "IP:127.0.0.1"
+) -> AsyncIterator[TokenMesh]:
+    """Yield a mesh with the port for tokens open; the certificate has the names ``san``, sidecars go to ``host``."""
     authority = Authority(folder)
-    server = authority.issue("server", "IP:127.0.0.1,DNS:askew-xds.askew-system.svc.cluster.local")
+    server = Issued(folder / "tls.crt", folder / "tls.key")
+    authority.issue("server", san).install(server.certificate, server.key)
     xds = XdsSettings(
         token_port=free_port(),
         certificate_file=str(server.certificate),
@@ -99,12 +106,13 @@ async def token_mesh(folder: Path, envoy: Path, clock: FakeClock) -> AsyncIterat
         )
         check, shown = token_check(reviews), []
 
-        async def noted(token: str) -> TokenOwner:
+        async def noted(token: str, peer: str) -> TokenOwner:
             shown.append(token)
-            return await check(token)
+            return await check(token, peer)
 
         async with IstioMesh(folder, envoy, xds=xds, check_token=noted) as mesh:
-            yield TokenMesh(mesh, api, folder / "istio-token", authority.certificate, clock, shown)
+            token, root = folder / "istio-token", authority.certificate
+            yield TokenMesh(mesh, api, token, root, clock, host, server, authority, shown)
         await reviews.close()
 
 
@@ -196,3 +204,68 @@ async def test_who_is_turned_away_keeps_what_istiod_said_and_comes_in_with_a_goo
         await tokens.steered()
 
         assert await mesh.send("load-1", 20) == {"shop-1": 20}
+
+
+NAME = "localhost"  # a DNS name that leads here; the certificates below have no address
+
+
+async def test_the_certificate_is_checked_by_its_dns_name_and_may_be_renewed(
+    tmp_path: Path, envoy: Path, clock: FakeClock
+) -> None:
+    """The name and the root are enough; a stream that is open outlives the renewal, the next one is opened by it."""
+    async with token_mesh(tmp_path, envoy, clock, host=NAME, san=f"DNS:askew.example,DNS:{NAME}") as tokens:
+        mesh = tokens.mesh
+        tokens.mount(tokens.api.tokens.issue("load", pod="load-1"))
+        sidecar = await mesh.add_sidecar("load-1")
+        tokens.steer()
+        await tokens.steered()
+        before = loads(tokens)
+        renewed = tokens.authority.issue("renewed", f"DNS:{NAME}")
+        renewed.install(tokens.certificate.certificate, tokens.certificate.key)
+        await until(lambda: loads(tokens) > before)
+        assert not any(await asyncio.gather(*(closed_with(sidecar, status) for status in range(17))))
+        assert await mesh.send("load-1", 20) == {"shop-1": 20}
+        await mesh.stop_askew()
+        await mesh.start_askew()
+        await until(lambda: sidecar.node_id in mesh.plane.store.clients, deadline_s=40)
+
+        assert tokens.refusals() == {}
+        assert await mesh.send("load-1", 20) == {"shop-1": 20}
+
+
+@pytest.mark.parametrize("which", ["another name", "an address alone", "another root"])
+async def test_a_certificate_that_is_not_for_this_sidecar_sends_it_no_token(
+    tmp_path: Path, envoy: Path, clock: FakeClock, which: str
+) -> None:
+    """Envoy ends its own streams (INTERNAL) and nothing reaches us, the token least of all; istiod's word holds.
+
+    A certificate that is right, put in the place of the wrong one, is all that is needed.
+    """
+    san = {"another name": "DNS:askew.example", "an address alone": "IP:127.0.0.1"}.get(which, f"DNS:{NAME}")
+    async with token_mesh(tmp_path, envoy, clock, host=NAME, san=san) as tokens:
+        mesh = tokens.mesh
+        trusted = tokens.authority
+        if which == "another root":
+            trusted = Authority(tmp_path, "trusted")
+            tokens.root = trusted.certificate
+        tokens.mount(tokens.api.tokens.issue("load", pod="load-1"))
+        sidecar = await mesh.add_sidecar("load-1")
+        tokens.steer()
+
+        async def turned_away() -> bool:
+            return await closed_with(sidecar, INTERNAL)
+
+        await until(turned_away)
+        assert not failures(await mesh.send("load-1", 20))
+        assert (tokens.shown, tokens.refusals(), mesh.plane.store.clients) == ([], {}, {})
+        right = trusted.issue("right", f"DNS:{NAME}")
+        right.install(tokens.certificate.certificate, tokens.certificate.key)
+        await tokens.steered()
+
+        assert await mesh.send("load-1", 20) == {"shop-1": 20}
+
+
+def loads(tokens: TokenMesh) -> float:
+    """Return how often the certificate's files were taken."""
+    labels = {"result": "accepted"}
+    return tokens.mesh.plane.registry.get_sample_value("askew_xds_certificate_loads_total", labels) or 0.0

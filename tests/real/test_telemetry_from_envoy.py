@@ -97,8 +97,8 @@ async def test_metrics_are_what_the_sidecars_count(mesh: SidecarMesh) -> None:
 async def test_request_times_add_up_over_flushes(mesh: SidecarMesh) -> None:
     """Envoy sends what each interval held; the histogram that a tick sees holds all requests."""
     for _ in range(3):
-        await mesh.send("load-1", "shop", 100)
         seen = _requests(mesh, "load-1")
+        await mesh.send("load-1", "shop", 100)
         await until(lambda seen=seen: _requests(mesh, "load-1") > seen)  # type: ignore[misc]
 
     def count() -> int:

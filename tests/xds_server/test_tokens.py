@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+import resource
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import grpc
@@ -17,12 +19,18 @@ from tests.real.sidecar_mesh import free_port
 from tests.xds_server.proxy_stream import Proxy
 from tests.xds_server.small_world import cds, world
 from xds_server import server
-from xds_server.errors import BadSettingsError, CannotCheckTokenError, CannotListenError, RefuseTokenError
+from xds_server.errors import (
+    BadSettingsError,
+    CannotCheckTokenError,
+    CannotListenError,
+    RefuseTokenError,
+    TooManyOfPeerError,
+)
 from xds_server.metrics import XdsMetrics
 from xds_server.server import XdsServer
 from xds_server.settings import XdsSettings, check
 from xds_server.store import Store
-from xds_server.tokens import TokenOwner, refusal
+from xds_server.tokens import TokenGate, TokenOwner, refusal
 
 LOOPBACK = "IP:127.0.0.1"
 OWNERS = {"web": TokenOwner("shop", "web"), "web-0": TokenOwner("shop", "web", pod="web-0")}
@@ -31,7 +39,7 @@ OWNERS = {"web": TokenOwner("shop", "web"), "web-0": TokenOwner("shop", "web", p
 class TokenPort:
     """A running server with both ports; ``owners`` is what the API server would say, ``None`` for no answer."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, most_streams: int = 0) -> None:
         self.authority = Authority(folder)
         self.files = Issued(folder / "tls.crt", folder / "tls.key")
         self.authority.issue("first", LOOPBACK).install(self.files.certificate, self.files.key)
@@ -43,6 +51,7 @@ class TokenPort:
             key_file=str(self.files.key),
             client_ca_file=str(self.authority.certificate),
             certificate_poll_s=0.01,
+            token_streams_per_address=most_streams,
         )
         self.registry = CollectorRegistry()
         self.store = Store(lambda _: world(cds("shop", endpoints="")))
@@ -55,7 +64,8 @@ class TokenPort:
             account_of=lambda proxy_id: "till" if "till" in proxy_id else "",
         )
 
-    async def _check(self, token: str) -> TokenOwner:
+    async def _check(self, token: str, peer: str) -> TokenOwner:
+        assert peer == "ipv4:127.0.0.1"
         if self.owners is None:
             raise CannotCheckTokenError("no answer")
         if token not in self.owners:
@@ -76,6 +86,11 @@ class TokenPort:
                 return await proxy.first_answer()
             except (asyncio.InvalidStateError, grpc.aio.AioRpcError, AssertionError):
                 return await proxy.ended()
+
+    def registry_anew(self) -> CollectorRegistry:
+        """Return the registry of another server in the place of this one."""
+        self.registry = CollectorRegistry()
+        return self.registry
 
     def count(self, name: str, **labels: str) -> float:
         """Return a counter's value."""
@@ -206,6 +221,112 @@ def test_a_node_id_of_istios_form_is_the_pods() -> None:
 
     assert refusal(OWNERS["web-0"], proxy_id, service_account="web") == ""
     assert "allowed: service account till" in refusal(OWNERS["web-0"], proxy_id, service_account="till")
+
+
+@asynccontextmanager
+async def serving(running: TokenPort) -> AsyncIterator[TokenPort]:
+    """Run a server whose bounds are other ones."""
+    await running.server.start()
+    part = asyncio.create_task(running.server.run())
+    yield running
+    part.cancel()
+    await asyncio.wait((part,))
+
+
+async def test_one_address_has_a_bounded_number_of_streams(tmp_path: Path) -> None:
+    """The one too many is told so and counted; when another has ended, there is room again."""
+    async with AsyncExitStack() as opened:
+        port = await opened.enter_async_context(serving(TokenPort(tmp_path, most_streams=3)))
+        channels = [await opened.enter_async_context(port.channel()) for _ in range(3)]
+        inside = [Proxy(channel, "web-0.shop", metadata=bearer("web")) for channel in channels]
+        for one in inside:
+            assert await one.first_answer() == ["shop"]
+        refused = await port.tried(bearer("web"))
+        await channels[0].close()
+        async with asyncio.timeout(10):
+            while (again := await port.tried(bearer("web"))) != ["shop"]:
+                assert again is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+    assert refused is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert port.count("token_refusals", reason="too-many") >= 1
+
+
+async def test_every_address_has_its_own_streams() -> None:
+    """Whoever uses up his own takes none of another's; what has ended is not remembered."""
+
+    class Stream:
+        def __init__(self, peer: str) -> None:
+            self._peer, self.ended = peer, [lambda _: None]
+
+        def peer(self) -> str:
+            return self._peer
+
+        def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+            return bearer("web")
+
+        def add_done_callback(self, callback: Callable[[object], None], /) -> None:
+            self.ended.append(callback)
+
+    async def check(_: str, __: str) -> TokenOwner:
+        return OWNERS["web"]
+
+    gate = TokenGate(check, XdsMetrics(CollectorRegistry()), most_streams=1)
+    first, second, third = Stream("ipv4:10.0.0.7:1"), Stream("ipv4:10.0.0.7:2"), Stream("ipv4:10.0.0.8:1")
+    await gate.open(first)
+    with pytest.raises(TooManyOfPeerError, match=r"found 1 open from ipv4:10\.0\.0\.7, allowed: 1 "):
+        await gate.open(second)
+    await gate.open(third)
+    for one in (first, second, third):
+        for callback in one.ended:
+            callback(None)
+
+    assert not gate._open
+
+
+async def closed(port: int) -> bool:
+    """Whether a connection that says nothing is closed from the other side."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        return await asyncio.wait_for(reader.read(), 10) == b""
+    except ConnectionError:
+        return True
+    finally:
+        writer.close()
+
+
+async def test_who_begins_no_handshake_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before TLS nobody has proved anything, on either port; gRPC's own limit is two minutes."""
+    monkeypatch.setattr(server, "HANDSHAKE_S", 0.1)
+    async with serving(TokenPort(tmp_path)) as port:
+        assert await closed(port.settings.token_port)
+        assert await closed(port.server.port)
+
+
+async def test_connections_without_a_certificate_leave_descriptors_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Past the bound the port for tokens takes none; the other port goes on."""
+    monkeypatch.setattr(server, "most_connections", lambda: 2)
+    async with serving(TokenPort(tmp_path)) as port:
+        held = [await asyncio.open_connection("127.0.0.1", port.settings.token_port) for _ in range(2)]
+        assert await closed(port.settings.token_port)
+        own = port.authority.issue("client", "URI:spiffe://cluster.local/ns/shop/sa/web")
+        pair = (own.key.read_bytes(), own.certificate.read_bytes())
+        credentials = grpc.ssl_channel_credentials(port.authority.certificate.read_bytes(), *pair)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{port.server.port}", credentials) as channel:
+            assert await Proxy(channel, "web-0.shop").first_answer() == ["shop"]
+        for _, writer in held:
+            writer.close()
+
+
+def test_half_of_the_descriptors_is_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there is no limit."""
+    found = []
+    for soft in (1024, resource.RLIM_INFINITY, 1):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        found.append(server.most_connections())
+
+    assert found == [512, 2**30 - 1, 1]
 
 
 async def test_who_connects_and_asks_nothing_is_sent_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

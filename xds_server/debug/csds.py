@@ -24,7 +24,8 @@ from envoy.service.status.v3 import csds_pb2
 from google.protobuf import any_pb2, timestamp_pb2
 from google.protobuf.message import DecodeError
 
-from xds_server.debug.node_matching import UnsupportedMatcherError, matches_any
+from xds_server.admission import Admission
+from xds_server.debug.node_matching import UnsupportedMatcherError, checked, matches_any
 from xds_server.proxy import Proxy
 from xds_server.snapshot import NOTHING, Resource
 from xds_server.store import Client, Store
@@ -40,10 +41,10 @@ ERROR: int = csds_pb2.ERROR
 
 
 class ClientStatus:
-    """Serves CSDS from a store."""
+    """Serves CSDS from a store; with ``admission`` a client sees the proxies alone that its certificate may be."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, admission: Admission | None = None) -> None:
+        self._store, self._admission = store, admission
 
     def handler(self) -> grpc.GenericRpcHandler[bytes, bytes]:
         return grpc.method_handlers_generic_handler(
@@ -65,8 +66,9 @@ class ClientStatus:
             await _refuse(context, f"{len(data)} bytes that are no ClientStatusRequest")
         response = csds_pb2.ClientStatusResponse()
         try:
+            matchers = checked(request.node_matchers)
             for client in list(self._store.clients.values()):
-                if matches_any(request.node_matchers, client.proxy):
+                if self._may_see(client, context) and matches_any(matchers, client.proxy):
                     self._store.refresh(client)
                     response.config.append(client_config(client, contents=not request.exclude_resource_contents))
                 await asyncio.sleep(0)  # others are served between two proxies
@@ -74,6 +76,9 @@ class ClientStatus:
             await _refuse(context, str(error))
         answer: bytes = response.SerializeToString()
         return answer
+
+    def _may_see(self, client: Client, context: Context) -> bool:
+        return self._admission is None or self._admission.may_see(client.proxy.id, context)
 
 
 def client_config(client: Client, *, contents: bool) -> csds_pb2.ClientConfig:

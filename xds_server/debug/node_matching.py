@@ -7,7 +7,7 @@ and one request could hold the control plane up for hours.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from xds_server.errors import XdsError
@@ -21,14 +21,25 @@ _COMPARE: dict[str, Callable[[str, str], bool]] = {
 }
 
 
+MOST_MATCHERS = 100
+
+
 class UnsupportedMatcherError(XdsError):
     """A matcher that we cannot apply: refuse the request with this message."""
 
 
-def matches_any(matchers: Iterable[Any], proxy: Proxy) -> bool:
-    """Return whether a proxy is meant by a request's node matchers. Raises UnsupportedMatcherError."""
+def checked(matchers: Iterable[Any]) -> Sequence[Any]:
+    """Return a request's node matchers. Raises UnsupportedMatcherError for more than are looked at for each proxy."""
     listed = list(matchers)
-    return not listed or any(_matches(matcher, proxy) for matcher in listed)
+    number = len(listed) + sum(len(matcher.node_metadatas) for matcher in listed)
+    if number > MOST_MATCHERS:
+        raise UnsupportedMatcherError(f"node_matchers: found {number}, allowed: {MOST_MATCHERS}")
+    return listed
+
+
+def matches_any(matchers: Sequence[Any], proxy: Proxy) -> bool:
+    """Return whether a proxy is meant by a request's node matchers. Raises UnsupportedMatcherError."""
+    return not matchers or any(_matches(matcher, proxy) for matcher in matchers)
 
 
 def _matches(matcher: Any, proxy: Proxy) -> bool:

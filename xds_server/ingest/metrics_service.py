@@ -8,7 +8,6 @@ Source: envoy/service/metrics/v3/metrics_service.proto; Envoy's docs, "Cluster m
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,6 +35,7 @@ FIELDS: Final = {
     (_HISTOGRAM, "upstream_rq_time"): "latency",
 }
 MOST_BOUNDS: Final = 512
+LARGEST_BOUND_MS: Final = 1e12  # thirty years
 _PREFIX: Final = "cluster."
 _LARGEST: Final = float(1 << 63)
 
@@ -175,7 +175,7 @@ def _part(histogram: Any) -> tuple[tuple[float, ...], tuple[int, ...], int, floa
     bounds = tuple([bucket.upper_bound for bucket in buckets])
     counts = tuple([bucket.cumulative_count for bucket in buckets])
     sane = all(map(lt, bounds, bounds[1:])) and all(map(le, counts, counts[1:])) and counts[-1] <= count
-    if not sane or not math.isfinite(bounds[-1] - bounds[0]) or not 0.0 <= sum_ms < _LARGEST:
+    if not sane or not 0.0 <= bounds[0] <= bounds[-1] <= LARGEST_BOUND_MS or not 0.0 <= sum_ms < _LARGEST:
         return None
     return bounds, counts, count, sum_ms
 

@@ -23,6 +23,11 @@ from xds_server.snapshot import Resource, Snapshot, resource
 
 _CLA_CLUSTER_NAME = 1
 
+MOST_STRANGERS = 10_000
+"""Sidecars that the topology does not know whose answers are kept; more of them, and all of theirs are made anew."""
+MOST_INVENTED = 1_000
+"""Names beyond those of all clusters that a sidecar is answered: subsets that nobody defines yet, odd spellings."""
+
 
 class IstioEndpoints:
     """The endpoints of Istio's clusters, by one topology and one plan.
@@ -51,6 +56,7 @@ class IstioEndpoints:
         self._plain: dict[str, Resource] = {}
         self._answers: dict[str, Answers] = {}
         self._before: dict[str, Answers] = {}
+        self._most_names = 0
         # Shared by all that follow each other: a proxy that nothing has changed for keeps its old snapshot, but what it
         # asks for from now on is answered by the newest.
         self._newest: list[IstioEndpoints] = predecessor._newest if predecessor is not None else []
@@ -60,15 +66,22 @@ class IstioEndpoints:
         self._before = {**predecessor._before, **predecessor._answers}
         if predecessor.topology is topology and predecessor.pinned == self.pinned:
             self._frames, self._planned = predecessor._frames, predecessor._planned
-            self._earlier_frames = predecessor._earlier_frames
+            self._earlier_frames, self._most_names = predecessor._earlier_frames, predecessor._most_names
         else:
             self._earlier_frames = {
                 cluster: frame
                 for cluster, frame in (predecessor._earlier_frames | predecessor._frames).items()
                 if cluster.service in topology.service_by_name
             }
-            known = topology.container_by_proxy_id
-            self._before = {proxy: answers for proxy, answers in self._before.items() if proxy in known}
+        known = topology.container_by_proxy_id
+        self._before = {proxy: answers for proxy, answers in self._before.items() if proxy in known}
+
+    @property
+    def most_names(self) -> int:
+        """How many names there are that a sidecar can ask for with good reason, and some more. O(clusters) once."""
+        if not self._most_names:
+            self._most_names = sum(1 for _ in self._clusters()) + MOST_INVENTED
+        return self._most_names
 
     def preparing(self) -> Iterator[None]:
         """Make ahead, one cluster a step, what an answer to any client is made of. A step is O(its endpoints).
@@ -95,6 +108,9 @@ class IstioEndpoints:
         """
         answers = self._answers.get(proxy)
         if answers is None:
+            if len(self._answers) >= len(self.topology.container_by_proxy_id) + MOST_STRANGERS:
+                known = self.topology.container_by_proxy_id
+                self._answers = {name: one for name, one in self._answers.items() if name in known}
             earlier = self._before.pop(proxy, None)
             answers = self._answers[proxy] = Answers(self._newest, proxy, {} if earlier is None else earlier.made)
         return answers.snapshot
@@ -117,6 +133,8 @@ class IstioEndpoints:
         plan = self.plan.services.get(service_port)
         if earlier is not None and earlier.topology is self.topology and earlier.plan is plan:
             return earlier
+        if cluster.subset not in self.topology.istio.subsets.get(service.name, ()):
+            cluster = cluster._replace(subset="")  # nobody defines it: it is the whole Service, and kept once
         one = self._steered(proxy, name, cluster, service, plan) if plan is not None else None
         return Answer(one or self._plain_of(name, cluster, service), self.topology, plan)
 
@@ -141,6 +159,8 @@ class IstioEndpoints:
             frame = self._frame(cluster, service)
             groups, load = frame.equal_groups
             body = text_field(_CLA_CLUSTER_NAME, name) + groups
+            if len(self._plain) >= self.most_names:
+                self._plain.clear()
             # A subset of which no endpoint is ready is empty at istiod's, too.
             one = self._plain[name] = resource(EDS, name, body, may_be_empty=not frame.names, load=load)
         return one
@@ -196,9 +216,13 @@ class Answers(Mapping[str, Resource]):
     def __getitem__(self, name: str) -> Resource:
         found = self.made.get(name)
         if found is None:
-            found = self._newest[0].answer(self._proxy, name, self._earlier.get(name))
+            newest, earlier = self._newest[0], self._earlier.get(name)
+            too_many = earlier is None and len(self.made) >= newest.most_names
+            found = _nothing(name) if too_many else newest.answer(self._proxy, name, earlier)
             if found is None:
                 raise KeyError(name)
+            if found.is_stranger:
+                return found.resource  # made anew whenever it is asked for: names can be invented without end
             self.made[name] = found
         return found.resource
 

@@ -14,6 +14,7 @@ from mesh.plan import Plan
 from mesh.topology import ContainerName, ServiceName, Topology
 from tests.xds_server.resources.small_mesh import REVIEWS, message_of, plan_for, small_mesh, weights_of
 from xds_server.consistency import problems
+from xds_server.resources import istio_endpoints
 from xds_server.resources.istio_endpoints import IstioEndpoints
 from xds_server.resources.names import CDS, EDS, LDS, RDS
 from xds_server.snapshot import Snapshot
@@ -85,6 +86,42 @@ def test_a_subset_that_the_plan_leaves_out_is_never_empty() -> None:
     plan = plan_for(REVIEWS, {"reviews-0": 1.0})
 
     assert weights_of(answered(istio_mesh(), plan, V2), V2) == {ALL[2]: (0, 1), ALL[3]: (0, 1)}
+
+
+def test_invented_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subsets, ports and domains can be written without end: past what there is and some more they are nothing.
+
+    What is really there is answered all the same, and nothing is kept for each invention.
+    """
+    monkeypatch.setattr(istio_endpoints, "MOST_INVENTED", 5)
+    endpoints = IstioEndpoints(istio_mesh(), Plan())
+    snapshot = endpoints.snapshot(SIDECAR)
+    known = [cluster.subset for cluster in endpoints._clusters() if cluster.service == "reviews.default"]
+    assert known == ["", "v1", "v2", "v9"]
+    for number in range(1000):
+        snapshot.of(EDS)[f"outbound|9080|x{number}|reviews.default.svc.cluster.local"]
+        snapshot.of(EDS)[f"outbound|9080||stranger-{number}.default.svc.cluster.local"]
+    other = endpoints.snapshot("page-1.default")
+
+    assert weights_of(other, WHOLE) == dict.fromkeys(ALL, (0, 1))
+    assert len(snapshot.of(EDS)) == endpoints.most_names
+    assert len(endpoints._plain) <= endpoints.most_names
+    assert len(endpoints._frames) == 1
+
+
+def test_sidecars_that_nobody_knows_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate of a namespace may take any name in it, one after the other."""
+    monkeypatch.setattr(istio_endpoints, "MOST_STRANGERS", 5)
+    topology = istio_mesh()
+    first = IstioEndpoints(topology, Plan())
+    own = first.snapshot(SIDECAR)
+    for number in range(1000):
+        weights_of(first.snapshot(f"ghost-{number}.default"), WHOLE)
+    second = IstioEndpoints(topology, Plan(generation=2), predecessor=first)
+
+    assert len(first._answers) <= len(topology.container_by_proxy_id) + 5
+    assert first.snapshot(SIDECAR) is own
+    assert set(second._before) <= set(topology.container_by_proxy_id)
 
 
 def test_a_subset_that_nobody_defines_is_the_whole_service() -> None:
