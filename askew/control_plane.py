@@ -78,7 +78,7 @@ class ControlPlane:
         )
         self.source.on_change = self._mesh_changed
         self.source.on_error = self.metrics.source_errors.labels(self.source.status.kind).inc
-        self.topology = Topology()
+        self.topology, self.telemetry = Topology(), Telemetry()
         self.memory, self.picture, self.plan = Memory(), Picture(), Plan()
         self.memory_store = MemoryStore(settings.memory)
         self.memory_store.on_error = self.metrics.source_errors.labels("memory-file").inc
@@ -108,6 +108,7 @@ class ControlPlane:
             settings.nodes,
             channels,
             topology=lambda: self.topology,
+            links=lambda: self.picture.links,
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
@@ -119,7 +120,6 @@ class ControlPlane:
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
-        self.telemetry = Telemetry()
         self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.scheduler = self._scheduler_page()
@@ -226,8 +226,9 @@ class ControlPlane:
 
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
-        asked = self.prometheus
-        return replace(self.collector.drain(), nodes=self.nodes.samples(), callers=asked.callers, told=asked.told)
+        asked, on_nodes = self.prometheus, self.agents.links.samples()
+        heard = replace(self.collector.drain(), callers=asked.callers, told=asked.told)
+        return replace(heard, nodes=self.nodes.samples(), link_samples=on_nodes)
 
     def _learn_past(self, past: Past) -> None:
         tables = with_past(self.memory.tables, past, before_s=self._started_s)
