@@ -23,7 +23,7 @@ from istio.events import ServiceTeller
 from istio.integration import Integration
 from istio.lease import LeaderElection, LeaseSettings
 from istio.move_advice import MoveAdvisor
-from istio.node_containers import node_lists
+from istio.node_containers import node_lists, runtime_id_of
 from istio.objects import Key, Pod
 from istio.service_piece import TopologySettings
 from istio.steering import Desired, Steering
@@ -106,6 +106,7 @@ class BesideKubernetes:
         replicas.take_part(election)
         agents = plane.agents
         agents.lists, agents.as_leader = lambda: node_lists(source.cluster), election.as_leader
+        agents.links.name_of = lambda name: runtime_id_of(source.cluster, name)
         source.on_objects = agents.note_change
         advisor = MoveAdvisor(source.client, election)
         async with asyncio.TaskGroup() as parts:

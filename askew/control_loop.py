@@ -17,6 +17,7 @@ from estimators.expected_service import Tables, learn_windows
 from estimators.known_calls import KnownCalls, as_called, learn_calls
 from estimators.live_links import live_links
 from estimators.load_reports import Requests, read_load_reports
+from estimators.measured_links import measured_relations
 from estimators.node_interference import Nodes, interference_of, read_node_counters, windows_of
 from estimators.sidecar_counters import Sidecars, read_sidecar_counters
 from estimators.told_links import with_told_links
@@ -55,7 +56,8 @@ def tick(
     calls = learn_calls(memory.calls, topology, telemetry, requests=requests, sidecars=sidecars)
     called = as_called(topology, calls)  # who is planned for; everybody else is answered all the same
     rates, known_rates = client_rates(called, requests, memory.rates, now_s=now_s)
-    links = live_links(topology, sidecars, requests, now_s=now_s)
+    on_nodes = measured_relations(topology, telemetry.link_samples, now_s=now_s)
+    links = live_links(topology, sidecars, requests, now_s=now_s, told=on_nodes)
     links = with_told_links(links, telemetry.told, services=topology.service_by_name.keys(), now_s=now_s)
     loads, endpoints = endpoint_loads(
         called,

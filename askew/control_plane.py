@@ -110,6 +110,7 @@ class ControlPlane:
             settings.nodes,
             channels,
             topology=lambda: self.topology,
+            links=lambda: self.picture.links,
             is_active=lambda: self.replicas is None or self.replicas.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
@@ -227,8 +228,9 @@ class ControlPlane:
 
     def hear(self) -> Telemetry:
         """Return what has been reported since the last tick."""
-        asked = self.prometheus
-        return replace(self.collector.drain(), nodes=self.nodes.samples(), callers=asked.callers, told=asked.told)
+        asked, on_nodes = self.prometheus, self.agents.links.samples()
+        heard = replace(self.collector.drain(), callers=asked.callers, told=asked.told)
+        return replace(heard, nodes=self.nodes.samples(), link_samples=on_nodes)
 
     def _learn_past(self, past: Past) -> None:
         tables = with_past(self.memory.tables, past, before_s=self._started_s)

@@ -21,6 +21,7 @@ from mesh.telemetry import ToldLinks
 from mesh.topology import ContainerName, Topology
 
 READINGS_A_WINDOW = 5  # a mean over minutes need not be asked for with every scrape
+MEASURED = ("measured", "agent")
 Seen = Callable[[], tuple[Memory, Picture]]
 """Returns what the last tick remembers and shows."""
 
@@ -75,7 +76,7 @@ class LinkReading:
         """Read pods' own counters where a link of a planned service is open; nothing is asked for where none is."""
         memory, picture = self._seen()
         own = counted(memory.sidecars, now_s=now_s)
-        known = [*self._flows, *(link for link in picture.links if link.method == "measured")]
+        known = [*self._flows, *(link for link in picture.links if link.method in MEASURED)]
         wanted = await asyncio.to_thread(open_links, topology, memory.calls.calls, own, known)
         if wanted is None or not wanted.containers:
             self._pods = ()

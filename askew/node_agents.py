@@ -1,4 +1,4 @@
-"""The lines to all nodes' agents, while we lead: lists of containers out, wishes in."""
+"""The lines to all nodes' agents, while we lead: lists of containers out, wishes and measured links in."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from typing import Any
 from askew.agent_channels import AgentChannels
 from askew.agent_line import AgentLine, LineWays
 from askew.guard import guarded
+from askew.link_asking import LinkAsker
 from askew.settings import NodeSettings
 from istio.node_containers import NodeLists
 from mesh.node_containers import MoveWish
+from mesh.picture import Link
 from mesh.topology import NodeName, Topology
 
 AT_ONCE = 32
@@ -38,6 +40,8 @@ class NodeAgents:
         Guards each list that is told; raises NotLeaderError.
     wished:
         Is set when wishes come or go.
+    links:
+        Has containers measured where nobody else tells of the ``links`` of the last picture.
     """
 
     def __init__(
@@ -46,6 +50,7 @@ class NodeAgents:
         channels: AgentChannels,
         *,
         topology: Callable[[], Topology],
+        links: Callable[[], tuple[Link, ...]] = tuple,
         is_active: Callable[[], bool] = lambda: True,
         on_error: Callable[[], None] = lambda: None,
     ) -> None:
@@ -57,6 +62,9 @@ class NodeAgents:
         self.wished = asyncio.Event()
         self.lines: dict[NodeName, AgentLine] = {}
         self.counts = {"taken": 0, "refused": 0, "failed": 0}
+        self.links = LinkAsker(
+            settings, channels, known=lambda: (topology(), links()), lines=self.lines, on_error=on_error
+        )
         self._tasks: dict[NodeName, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         self._ways = LineWays(
@@ -84,6 +92,7 @@ class NodeAgents:
         """Keep a line to each agent while we lead."""
         try:
             async with asyncio.TaskGroup() as lines:
+                lines.create_task(guarded("links of agents", self.links.run()), name="links-of-agents")
                 while True:
                     self._changed.clear()
                     await self._adjust(lines)
@@ -125,6 +134,7 @@ class NodeAgents:
                 {"node": name, "agent": agent or None} | _line_json(self.lines.get(name), now_s)
                 for name, agent in known.items()
             ],
+            "links": self.links.page(),
             "wrong": list(self.wrong),
             "wishes": [
                 {

@@ -1,4 +1,4 @@
-"""What a person and Prometheus see of the nodes' agents: ``/debug/nodez`` and three metrics."""
+"""What a person and Prometheus see of the nodes' agents: ``/debug/nodez`` and some metrics."""
 
 from __future__ import annotations
 
@@ -41,6 +41,16 @@ class NodeAgentsMetrics(Collector):
         for result, count in self._agents.counts.items():
             lists.add_metric([result], count)
         yield lists
+        links = self._agents.links
+        measured = CounterMetricFamily(
+            "askew_link_measurements", "Containers whose links agents were asked for, by the answer.", labels=["result"]
+        )
+        for result, count in links.counts.items():
+            measured.add_metric([result], count)
+        yield measured
+        yield CounterMetricFamily(
+            "askew_link_measurement_cpu_seconds", "Processor time it took, as agents say.", value=links.cost_cpu_s
+        )
         yield GaugeMetricFamily(
             "askew_move_wishes", "Containers whose node's agent wants them elsewhere.", value=len(self._agents.wishes())
         )

@@ -18,6 +18,7 @@ from mesh.topology import ContainerName
 
 SHOWN_REQUESTS = 100  # for a p99 to have one request beyond it
 LONGEST_SHOWN_S = 30.0
+WISHED_S = 75.0  # strategies say a wish anew every minute, for as long as there is cause
 
 
 @dataclass(slots=True)
@@ -42,6 +43,7 @@ class NodePartitioning:
     _samples: dict[ContainerName, CumulativeHistogram] = field(default_factory=dict)
     _granted: dict[tuple[ContainerName, Resource], float] = field(default_factory=dict)
     _left_out: frozenset[Resource] = frozenset()
+    _wishes: dict[ContainerName, tuple[MigrationWish, float]] = field(default_factory=dict)
     _shown: dict[ContainerName, tuple[LatencyWindow, ...]] = field(default_factory=dict)
 
     def decide(self, reading: NodeReading) -> Decision:
@@ -73,7 +75,7 @@ class NodePartitioning:
         return Decision(
             actions=actions,
             reasons=(*crowded, *step.reasons),
-            migrations=tuple(MigrationWish(w.container, w.reason, w.certain) for w in step.migrations),
+            migrations=self._standing(step, reading),
             slack={
                 one.name: (one.target_ms - latency_ms[one.name]) / one.target_ms
                 for one in reading.containers
@@ -81,6 +83,20 @@ class NodePartitioning:
             },
             latency_ms=latency_ms,
         )
+
+    def _standing(self, step: Step[Any], reading: NodeReading) -> tuple[MigrationWish, ...]:
+        """Return the wishes that were said lately: who watches must not have to look at the very step."""
+        said = {
+            one.container: (MigrationWish(one.container, one.reason, one.certain), reading.time_s)
+            for one in step.migrations
+        }
+        here = {one.name for one in reading.containers}
+        self._wishes = {
+            name: (wish, said_s)
+            for name, (wish, said_s) in (self._wishes | said).items()
+            if name in here and reading.time_s - said_s < WISHED_S
+        }
+        return tuple(wish for wish, _ in self._wishes.values())
 
     def _fitting(self, reading: NodeReading) -> tuple[tuple[Divisible, ...], tuple[str, ...]]:
         """Return the resources of which there is enough for all containers' least parts, and what that leaves out.

@@ -111,7 +111,7 @@ class PrometheusSourceSettings:
 
 @dataclass(frozen=True, slots=True)
 class NodeSettings:
-    """How busy nodes are, asked of their agents or read on this machine."""
+    """What agents tell of nodes: how busy they are, or read on this machine, and whose bytes their containers carry."""
 
     interval_s: float = 5.0
     """How often; 0 for never."""
@@ -133,6 +133,12 @@ class NodeSettings:
 
     agent_name: str = ""
     """The DNS name that their certificates have; empty: the host of their address, which on Kubernetes is a pod's."""
+
+    measure_per_minute: int = 6
+    """How many containers at most are measured a minute for links that nobody else tells; 0 for none."""
+
+    measure_s: float = 5.0
+    """For how long a container is watched then."""
 
     agent_label: str = "app.kubernetes.io/name=askew-enforcer"
     """On Kubernetes: the label of the agents' pods, in ``watchdog.namespace``."""

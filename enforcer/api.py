@@ -26,6 +26,7 @@ from enforcer.api_messages import (
 )
 from enforcer.errors import (
     EnforcerError,
+    PeerRefusesError,
     PeerUnavailableError,
     StaleGenerationError,
     StaleListError,
@@ -194,6 +195,8 @@ class NodeAgentService:
             return message_of_measurement(None, ()).SerializeToString()
         try:
             return await self._forward("Measure", request, 2 * asked.limit_s + 5.0)
+        except PeerRefusesError as error:
+            await self._refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
         except PeerUnavailableError as error:
             await self._refuse(context, grpc.StatusCode.UNAVAILABLE, f"the network role: {error}")
 

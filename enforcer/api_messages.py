@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from enforcer.results import ActionResult, Outcome, Restored, WriteMade
 from enforcer.told_containers import ToldList, read_told_list
 from mesh.actions import Action, ActionSet, read_action_set
 from mesh.errors import BadInputError
-from mesh.link_measurement import Measurement, Unmeasured
+from mesh.link_measurement import LinkBytes, Measurement, Method, Side, Unmeasured
 from mesh.topology import ContainerName
 
 M = TypeVar("M", bound=Message)
@@ -26,6 +27,8 @@ OUTCOMES: Mapping[Outcome, int] = {
     "refused": pb.REFUSED,
     "failed": pb.FAILED,
 }
+_METHODS: Mapping[str, Method] = {"sockets": "sockets", "capture": "capture"}
+_SIDES: Mapping[str, Side] = {"client": "client", "server": "server"}
 _OUTCOME_OF = {number: outcome for outcome, number in OUTCOMES.items()}
 
 
@@ -206,6 +209,35 @@ def message_of_measurement(measurement: Measurement | None, passed_over: Sequenc
         links=links,
         notes=measurement.notes,
         passed_over=skipped,
+    )
+
+
+def measurement_of(response: pb.MeasureResponse, container: ContainerName) -> Measurement | None:
+    """Return the measurement of a message, None where no way worked. Raises BadInputError for one that cannot be."""
+    if not response.method:
+        return None
+    if response.method not in _METHODS or not 0.0 < response.window_s < math.inf:
+        found = f"method {response.method!a}, window_s {response.window_s:g}"
+        raise BadInputError("", found, f"{' or '.join(_METHODS)}, and seconds > 0")
+    links = tuple(
+        LinkBytes(
+            link.peer,
+            link.port,
+            _SIDES.get(link.side, "unknown"),
+            bytes_sent=link.bytes_sent,
+            bytes_received=link.bytes_received,
+            connections=link.connections,
+        )
+        for link in response.links
+    )
+    return Measurement(
+        container,
+        _METHODS[response.method],
+        response.window_s,
+        links,
+        cost_cpu_s=response.cost_cpu_s,
+        complete=response.complete,
+        notes=tuple(response.notes),
     )
 
 

@@ -101,5 +101,9 @@ class LatencyUnreadableError(EnforcerError):
     """A container's latency cannot be read now, or not from this page: go on without it, and say why."""
 
 
+class PeerRefusesError(EnforcerError):
+    """The agent's other role refuses a request that it does not understand, or of a container that it does not know."""
+
+
 class PeerUnavailableError(EnforcerError):
     """The agent's other role does not answer: what it alone can do is unsupported for now."""

@@ -18,7 +18,7 @@ from enforcer.host_paths import HostPaths
 from enforcer.htb import HtbSurface
 from enforcer.kernel import Kernel
 from enforcer.layout import settle
-from enforcer.network_limits import NetworkDriver, first_pid
+from enforcer.network_limits import NetworkDriver, first_pid, host_network
 from enforcer.resctrl import ResctrlSurface
 from enforcer.resctrl_classes import ResctrlDriver, ThreadsOf
 from enforcer.settings import WriterSettings
@@ -121,6 +121,10 @@ class Host:
             return None
         container = HostContainer(name, groups, None, listed.container_class if listed else "latency-critical")
         return replace(container, pid=self._pid_of(container))
+
+    def is_on_host_network(self, pid: int) -> bool:
+        """Whether a process has no network namespace of its own. Raises OSError for one that has gone."""
+        return self._files.link(f"{self.paths.proc}/{pid}/ns/net") == host_network(self._files, self.paths)
 
     def know(self, listed: Sequence[ListedContainer]) -> None:
         """Take another list of containers by name."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from enforcer.errors import UnsupportedError
 from enforcer.host import Host
 from enforcer.measuring_thread import nobody
-from enforcer.network_namespace import ContainerNetwork
+from enforcer.network_namespace import ContainerNetwork, as_enforcer_error
 from enforcer.packet_capture import PacketCapture
 from enforcer.socket_counters import SocketCounters
 from mesh.link_measurement import LinkMeasurer
@@ -36,6 +37,12 @@ class HostLinks:
         found = self._host.find(container.name)
         if found is None or found.pid is None:
             return None
+        try:
+            is_everybodys = self._host.is_on_host_network(found.pid)
+        except OSError as error:
+            raise as_enforcer_error(error, f"network of {container.name}") from error
+        if is_everybodys:
+            raise UnsupportedError(f"{container.name} uses the host's own network: all of the node's links are there")
         return ContainerNetwork(Path(self._host.paths.proc, str(found.pid), "ns", "net"))
 
 

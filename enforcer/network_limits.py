@@ -41,7 +41,7 @@ class NetworkDriver:
         if float(action.value) < LOWEST_BITS_PER_S:
             return NotDone("refused", f"{action.value} bits/s: {LOWEST_BITS_PER_S} or more is allowed")
         namespace = self._surface.namespace_of(container.pid)
-        if namespace == self._host_namespace():
+        if namespace == host_network(self._files, self._paths):
             return NotDone("refused", f"{container.name} uses the host's own network")
         interface = self._interface(container.pid)
         if interface is None:
@@ -49,13 +49,6 @@ class NetworkDriver:
         side = action.resource.removeprefix("network_")
         cell = Cell(KIND, namespace, f"{interface} {side}")
         return (Demand(cell, str(int(float(action.value)) // 8 * 8)),)
-
-    def _host_namespace(self) -> str:
-        """Return the first process's namespace; where a sandbox hides it, our own: then we run outside of a pod."""
-        try:
-            return self._files.link(f"{self._paths.proc}/1/ns/net")
-        except PermissionError:
-            return self._files.link(f"{self._paths.proc}/self/ns/net")
 
     def _interface(self, pid: int) -> str | None:
         """Return the interface of the default route, else the only one that is not loopback."""
@@ -73,6 +66,14 @@ class NetworkDriver:
             if line.startswith("CapEff:"):
                 return int(line.split()[1], 16)
         return 0
+
+
+def host_network(files: HostFiles, paths: HostPaths) -> str:
+    """Return the first process's network namespace; where a sandbox hides it, ours: then we run outside of a pod."""
+    try:
+        return files.link(f"{paths.proc}/1/ns/net")
+    except PermissionError:
+        return files.link(f"{paths.proc}/self/ns/net")
 
 
 def first_pid(files: HostFiles, root: str, container: HostContainer, controller: str = UNIFIED) -> int | None:

@@ -7,7 +7,7 @@ import grpc.aio
 
 from enforcer.api_messages import NodeStatus, request_of, restored_of, results_of
 from enforcer.api_messages import lease_of as lease_of_message
-from enforcer.errors import PeerUnavailableError, StaleGenerationError, UnknownContainerError
+from enforcer.errors import PeerRefusesError, PeerUnavailableError, StaleGenerationError, UnknownContainerError
 from enforcer.node_writer import boot_clock_s
 from enforcer.proto import node_agent_pb2 as pb
 from enforcer.results import ActionResult, Restored
@@ -53,16 +53,22 @@ class NetworkPeer:
         return restored_of(pb.RevertResponse.FromString(await self._asked("Revert", b"")))
 
     async def forward(self, method: str, request: bytes, *, deadline_s: float) -> bytes:
-        """Return the network role's answer to a request, as it is. Raises PeerUnavailableError."""
-        return await self._asked(method, request, deadline_s=deadline_s)
+        """Return the network role's answer to a request, as it is. Raises PeerUnavailableError, PeerRefusesError."""
+        try:
+            return await self._call(method, request, deadline_s=deadline_s)
+        except grpc.aio.AioRpcError as error:
+            said = error.details() or error.code().name
+            if error.code() == grpc.StatusCode.INVALID_ARGUMENT:
+                raise PeerRefusesError(said) from error
+            raise PeerUnavailableError(said) from error
 
     async def close(self) -> None:
         """Close the line."""
         await self._channel.close(None)
 
-    async def _asked(self, method: str, request: bytes, *, deadline_s: float = DEADLINE_S) -> bytes:
+    async def _asked(self, method: str, request: bytes) -> bytes:
         try:
-            return await self._call(method, request, deadline_s=deadline_s)
+            return await self._call(method, request)
         except grpc.aio.AioRpcError as error:
             raise PeerUnavailableError(error.details() or error.code().name) from error
 
@@ -73,7 +79,7 @@ class NetworkPeer:
 
 
 async def passed_on(peer: NetworkPeer, method: str, request: bytes, deadline_s: float) -> bytes:
-    """Return the network role's answer, in the shape that the service asks for. Raises PeerUnavailableError."""
+    """Return the network role's answer, in the shape that the service asks for. Raises as ``forward`` does."""
     return await peer.forward(method, request, deadline_s=deadline_s)
 
 

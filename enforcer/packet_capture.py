@@ -73,10 +73,10 @@ class PacketCapture:
 
     async def measure(self, container: Container, *, window_s: float) -> Measurement | Unmeasured:
         """Return the TCP and UDP payload that ``container`` exchanged with each peer in ``window_s`` seconds."""
-        network = self._network_of(container)
-        if network is None:
-            return Unmeasured(container.name, self.method, "the container is not on this node")
         try:
+            network = self._network_of(container)
+            if network is None:
+                return Unmeasured(container.name, self.method, "the container is not on this node")
             ran = await run_in_thread(
                 "packet-capture",
                 lambda stop: _measurement(container, _capture(network, window_s, stop, self._settings, self._on_open)),

@@ -89,10 +89,10 @@ class SocketCounters:
 
     async def measure(self, container: Container, *, window_s: float) -> Measurement | Unmeasured:
         """Return the TCP payload that ``container`` exchanged with each peer in ``window_s`` seconds."""
-        network = self._network_of(container)
-        if network is None:
-            return Unmeasured(container.name, self.method, "the container is not on this node")
         try:
+            network = self._network_of(container)
+            if network is None:
+                return Unmeasured(container.name, self.method, "the container is not on this node")
             ran = await run_in_thread(
                 "socket-counters",
                 lambda stop: _measurement(

@@ -1,13 +1,13 @@
 """Bytes on every link of a running mesh: what the sidecars counted, and arithmetic where a client has no sidecar.
 
 A client's sidecar knows exactly what it exchanged with each service. A link of which every client is counted is
-``measured``; the others go the way of OptTraffic (``link_traffic.py``), with the measured ones as given and the sums of
-each container's sidecar as its counters.
+``measured``; one that was measured on nodes instead (``measured_links.py``) is an ``agent``'s; the others go the way of
+OptTraffic (``link_traffic.py``), with the measured ones as given and the sums of each container's sidecar as its
+counters.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from estimators.link_traffic import estimate_links
 from estimators.load_reports import Requests
 from estimators.sidecar_counters import RECEIVED, SENT, SidecarCounts, Sidecars
 from estimators.window_totals import WindowTotals
-from mesh.picture import Link
+from mesh.picture import Link, LinkMethod
 from mesh.topology import Container, ServiceName, ServicePort, Topology
 
 Ends = tuple[str, str]
@@ -30,20 +30,29 @@ class LiveLinks:
 
 
 @dataclass(frozen=True, slots=True)
-class _Relation:
-    """What a service sent to one that it calls, what came back, and the time of the oldest figure in it."""
+class Relation:
+    """What a service sent to one that it calls, what came back, the time of the oldest figure in it, and who tells."""
 
     sent_bytes_per_s: float
     received_bytes_per_s: float
     time_s: float
+    method: LinkMethod = "measured"
+    confidence: float = 1.0
 
 
-def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, now_s: float) -> LiveLinks:
+Relations = Mapping[tuple[ServiceName, ServiceName], Relation]
+"""By client and server."""
+NOTHING_TOLD: Relations = {}
+
+
+def live_links(
+    topology: Topology, sidecars: Sidecars, requests: Requests, *, now_s: float, told: Relations = NOTHING_TOLD
+) -> LiveLinks:
     """Return the links that are known.
 
     Sidecars that have been silent for more than 12 intervals do not count, nor do those whose bytes nobody tells (a
-    Prometheus tells their requests). Where nobody says who calls whom, the links
-    are those that carried something, and nothing is estimated.
+    Prometheus tells their requests). ``told`` counts for calls of which sidecars do not know all. Where nobody says
+    who calls whom, the links are those that carried something, and nothing is estimated.
 
     Cost: O(calls × containers), and ``estimate_links`` where a client is not counted.
     """
@@ -54,6 +63,8 @@ def live_links(topology: Topology, sidecars: Sidecars, requests: Requests, *, no
         calls = list(dict.fromkeys((call.client, call.server) for call in topology.calls if call.client != call.server))
     relations = {call: _relation(topology, call, usable, requests, now_s=now_s) for call in calls}
     whole = {call: relation for call, relation in relations.items() if relation is not None}
+    is_call = calls if topology.calls is not None else told
+    whole |= {call: relation for call, relation in told.items() if call in is_call and call not in whole}
     unknown = [call for call in calls if call not in whole]
     measured = _measured(whole, frozenset(unknown))
     if not unknown or topology.calls is None:
@@ -86,7 +97,7 @@ def _relation(
     requests: Requests,
     *,
     now_s: float,
-) -> _Relation | None:
+) -> Relation | None:
     """Return what one service exchanged with another that it calls, or None where a client of it is not counted."""
     client, server = call
     ports = [topology.service_by_name[server].service_port(port) for port in topology.service_by_name[server].ports]
@@ -101,7 +112,7 @@ def _relation(
         sent += sum(count.amount_per_s(SENT) for count in counts)
         received += sum(count.amount_per_s(RECEIVED) for count in counts)
         time_s = min(time_s, one.heard.time_s)
-    return _Relation(sent, received, time_s)
+    return Relation(sent, received, time_s)
 
 
 def _is_idle(container: Container, ports: list[ServicePort], requests: Requests, *, now_s: float) -> bool:
@@ -110,9 +121,9 @@ def _is_idle(container: Container, ports: list[ServicePort], requests: Requests,
     return known is not None and known.heard.is_usable(now_s) and not any(port in known.rates for port in ports)
 
 
-def _measured(whole: Mapping[tuple[ServiceName, ServiceName], _Relation], unknown: frozenset[Ends]) -> dict[Ends, Link]:
+def _measured(whole: Mapping[tuple[ServiceName, ServiceName], Relation], unknown: frozenset[Ends]) -> dict[Ends, Link]:
     """Return both directions of the pairs of which every call is known; a pair may call each other."""
-    sums: dict[Ends, tuple[float, float]] = {}
+    links: dict[Ends, Link] = {}
     for (client, server), relation in whole.items():
         if (server, client) in unknown:
             continue
@@ -120,9 +131,19 @@ def _measured(whole: Mapping[tuple[ServiceName, ServiceName], _Relation], unknow
             ((client, server), relation.sent_bytes_per_s),
             ((server, client), relation.received_bytes_per_s),
         ):
-            so_far, time_s = sums.get(ends, (0.0, math.inf))
-            sums[ends] = so_far + rate, min(time_s, relation.time_s)
-    return {ends: Link(*ends, rate, "measured", time_s=time_s) for ends, (rate, time_s) in sums.items()}
+            link = Link(*ends, rate, relation.method, relation.confidence, time_s=relation.time_s)
+            links[ends] = _sum(links[ends], link) if ends in links else link
+    return links
+
+
+def _sum(one: Link, other: Link) -> Link:
+    """Return what two services exchange in calls of both, known no better than the worse of them."""
+    return replace(
+        one if one.method == "agent" else other,
+        rate_bytes_per_s=one.rate_bytes_per_s + other.rate_bytes_per_s,
+        confidence=min(one.confidence, other.confidence),
+        time_s=min((time_s for one in (one, other) if (time_s := one.time_s) is not None), default=None),
+    )
 
 
 def _estimated(
@@ -138,11 +159,17 @@ def _estimated(
     estimate = estimate_links(containers, pairs, totals_of(sidecars), measured=rates)
     told = {containers[name] for name in sidecars}
     links = [
-        replace(measured[ends], residual=link.residual, confidence=link.confidence) if ends in measured else link
+        _agreeing(measured[ends], link) if ends in measured else link
         for link in estimate.links
         if (ends := (link.source, link.target)) in measured or told.intersection(ends)
     ]
     return LiveLinks(busiest_first(links), tuple(ServiceName(name) for name in estimate.to_measure))
+
+
+def _agreeing(measured: Link, estimate: Link) -> Link:
+    """Return a link as it was measured, with how far the counters of its part of the graph agree."""
+    confidence = min(measured.confidence, estimate.confidence)
+    return replace(measured, residual=estimate.residual, confidence=confidence)
 
 
 def totals_of(sidecars: Sidecars) -> WindowTotals:

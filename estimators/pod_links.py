@@ -29,7 +29,7 @@ LEAST_CONFIDENCE = 0.5
 SAME_BYTES = 1.1
 """By which factor two ends may count the same bytes otherwise: their scrapes cover other seconds."""
 
-TOLD_BETTER = frozenset({"measured", "prometheus"})
+TOLD_BETTER = frozenset({"measured", "prometheus", "agent"})
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mesh.errors import BadInputError, one_line
 from mesh.listeners import PROMETHEUS_PORT
 from mesh.node_containers import NodeContainer
 from mesh.policy import BEST_EFFORT, PREFIX, Mode, Policy, parse_namespace_mode, parse_policy, parse_traits, stricter
-from mesh.topology import NodeName
+from mesh.topology import ContainerName, NodeName
 
 SLO = PREFIX + "slo"
 SIDECARS_PAGE = f"{PROMETHEUS_PORT}/stats/prometheus?filter=downstream_rq_time"
@@ -55,6 +55,13 @@ def node_lists(cluster: Cluster) -> NodeLists:
             )
     lists = {node: tuple(sorted(listed, key=lambda one: one.name)) for node, listed in found.items()}
     return NodeLists(lists, tuple(sorted(wrong)))
+
+
+def runtime_id_of(cluster: Cluster, name: ContainerName) -> str:
+    """Return the runtime's id of a container of the mesh, by which its node's agent finds it; its name without one."""
+    pod, _, namespace = name.rpartition(".")
+    found = cluster.pods.get((namespace, pod))
+    return found.container_id if found is not None and found.container_id else name
 
 
 def _asked(cluster: Cluster) -> dict[Key, Policy]:

@@ -10,7 +10,7 @@ from mesh.node_interference import NodeInterference
 from mesh.topology import ContainerName, NodeName, ServiceName, ServicePort
 
 RateMethod = Literal["given", "measured", "assumed"]
-LinkMethod = Literal["peeled", "measured", "estimated", "prometheus", "cadvisor"]
+LinkMethod = Literal["peeled", "measured", "estimated", "prometheus", "cadvisor", "agent"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +41,14 @@ class Link:
     ----------
     method:
         ``measured``; ``peeled``, exact if the counters are; ``estimated``, the best guess on a cycle; ``prometheus``,
-        from Istio's metrics there; ``cadvisor``, worked out from what whole pods received and sent.
+        from Istio's metrics there; ``agent``, measured on the nodes of all of a service's containers; ``cadvisor``,
+        worked out from what whole pods received and sent.
     confidence:
         0..1. For a peeled link, 1 / (1 + expected relative error), from how far the counters of its part of the graph
         disagree and how many bytes were subtracted to reach it. For an estimated one, times the part that is pinned.
-        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells. For one of ``cadvisor`` half of
-        what it would be for a peeled or estimated one; at least 1/4, with less it is not told.
+        For one of a Prometheus, 1 / (1 + residual); 1/2 where only one side tells. For an agent's, 1; 1/2 where it
+        knows that it missed bytes. For one of ``cadvisor`` half of what it would be for a peeled or estimated one; at
+        least 1/4, with less it is not told.
     residual:
         Disagreement of the counters in its part of the graph (bytes unexplained / bytes counted), or of the two sides.
     time_s:

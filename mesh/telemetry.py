@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from mesh.link_measurement import Measurement
 from mesh.node_interference import NodeCounters
 from mesh.picture import Link
 from mesh.topology import ContainerName, ServiceName, ServicePort
@@ -171,6 +172,14 @@ class ByteExchange:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkSample:
+    """What one container exchanged with whom, measured on its node in the window that ended at ``time_s``."""
+
+    time_s: float
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True)
 class PodBytes:
     """Bytes per second that a pod received and sent, to and from whom ever; last counted at ``time_s``."""
 
@@ -215,3 +224,4 @@ class Telemetry:
     nodes: tuple[NodeCounters, ...] = ()
     callers: tuple[Callers, ...] = ()
     told: ToldLinks = ToldLinks()
+    link_samples: tuple[LinkSample, ...] = ()

@@ -37,6 +37,7 @@ def merged(own: Telemetry, others: Sequence[Telemetry]) -> Telemetry:
         nodes=_newest((one.nodes for one in every), lambda one: one.node),
         callers=_newest((one.callers for one in every), lambda one: one.service),
         told=max((one.told for one in every), key=lambda told: told.time_s),
+        link_samples=_newest((one.link_samples for one in every), lambda one: one.measurement.container),
         accesses=tuple(chain.from_iterable(one.accesses for one in every)),
         spans=tuple(chain.from_iterable(one.spans for one in every)),
     )

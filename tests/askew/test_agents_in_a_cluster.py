@@ -29,6 +29,9 @@ from tests.istio.cluster_objects import endpoint, endpoint_slice, node, pod, ser
 from tests.istio.test_node_containers import JOB_ID, WEB_ID, running
 
 pytestmark = pytest.mark.timeout(120)
+AGENT_READY = r"ready: .* grpc on port (\d+), http on (\d+)"
+PLANE_READY = r"xds on \S+ port (\d+), http on \S+ port (\d+)"
+"""Lines of a log; their groups are ports."""
 POD = "kubepods/pod12345678-1234-1234-1234-123456789abc"
 
 
@@ -78,7 +81,7 @@ def agent(host: Path, *, port: int = 0) -> Any:
     """Run n1's agent, which divides CPU and reads no latency: equal parts, every step."""
     return started(
         "enforce", "--node", "n1", "--host-root", str(host), "--grpc", f"127.0.0.1:{port}", "--http", "127.0.0.1:0",
-        ready=r"ready: .* grpc on port (\d+), http on (\d+)",
+        ready=AGENT_READY,
         environment={"ASKEW_AGENT_RESOURCES": "cpu", "ASKEW_AGENT_STRATEGY": "static"},
     )  # fmt: skip
 
@@ -87,7 +90,7 @@ def control_plane(api: ApiServer, name: str, agent_port: int) -> Any:
     """Run a replica on the cluster."""
     return started(
         "serve", "--kubernetes", "--xds", "127.0.0.1:0", "--http", "127.0.0.1:0",
-        ready=r"xds on \S+ port (\d+), http on \S+ port (\d+)",
+        ready=PLANE_READY,
         environment={
             "ASKEW_KUBERNETES_API_SERVER": api.url,
             "ASKEW_NODES_AGENT_PORT": str(agent_port),

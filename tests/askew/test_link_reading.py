@@ -102,8 +102,9 @@ async def test_pods_are_asked_for_five_times_a_window() -> None:
         (UNMANAGED, Memory(), ()),
         (replace(TOPOLOGY, calls=None), Memory(), ()),
         (TOPOLOGY, Memory(), MEASURED),
+        (TOPOLOGY, Memory(), tuple(replace(link, method="agent") for link in MEASURED)),
     ],
-    ids=["no service is planned for", "nobody is known to call", "sidecars measure all"],
+    ids=["no service is planned for", "nobody is known to call", "sidecars measure all", "agents measure all"],
 )
 async def test_nothing_is_asked_for_what_nobody_needs(
     topology: Topology, memory: Memory, links: tuple[Link, ...]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from allocators.partitioning.askew import Askew
+from allocators.partitioning.node_view import NodeView
 from allocators.partitioning.parties import Parties
-from askew.node_partitioning import NodePartitioning
+from allocators.partitioning.step import Grant, Migration, Step
+from askew.node_partitioning import WISHED_S, NodePartitioning
 from askew.node_resources import divisibles
 from enforcer.agent import AWAY
+from enforcer.api_messages import MigrationWish
 from enforcer.extents import Extents
 from enforcer.latency_page import LatencySample
 from enforcer.node_loop import ContainerReading, Decision, NodeReading
@@ -63,6 +66,36 @@ def test_a_server_far_below_its_target_gives_cpu_back() -> None:
 
     assert held[HOG] > 1.0
     assert decision.slack[WEB] > 0.2
+
+
+@dataclass(frozen=True)
+class Wishing:
+    """A strategy that says at some steps that the server should leave, as all do: once, and again a minute later."""
+
+    at: tuple[int, ...]
+    name: str = "wishing"
+    tick_s: float = 0.5
+
+    def start(self, view: NodeView, *, seed: int) -> Step[int]:
+        return Step(seed, (Grant((WEB, HOG), None),))
+
+    def step(self, memory: int, view: NodeView) -> Step[int]:
+        wishes = (Migration(WEB, "Too little of all.", certain=True),) if memory + 1 in self.at else ()
+        return Step(memory + 1, (Grant((WEB, HOG), None),), (), wishes)
+
+
+def test_a_wish_stands_until_it_would_have_been_said_anew() -> None:
+    """Who looks at the node now and then, or scrapes it, must see it; one whose container has gone is over."""
+    node = NodePartitioning(Wishing(at=(2, 122)), CPU)
+    seen = [bool(node.decide(reading(step * 0.5, 0, 0, {}, {})).migrations) for step in range(300)]
+    last = 122 + int(WISHED_S / 0.5) - 1
+    assert [step for step in range(300) if seen[step]] == list(range(2, last + 1))
+
+    again = NodePartitioning(Wishing(at=(2,)), CPU)
+    for step in range(3):
+        wished = again.decide(reading(step * 0.5, 0, 0, {}, {})).migrations
+    hog_alone = NodeReading(2.0, reading(2.0, 0, 0, {}, {}).containers[1:])
+    assert (wished, again.decide(hog_alone).migrations) == ((MigrationWish(WEB, "Too little of all.", True),), ())
 
 
 def test_no_containers_no_decision() -> None:

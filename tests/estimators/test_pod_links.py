@@ -85,7 +85,9 @@ def test_only_what_is_around_planned_services_is_asked_for() -> None:
     assert open_links(UNSAID, (), {}, ()) is None
 
 
-@pytest.mark.parametrize(("method", "is_open"), [("measured", False), ("prometheus", False), ("estimated", True)])
+@pytest.mark.parametrize(
+    ("method", "is_open"), [("measured", False), ("prometheus", False), ("agent", False), ("estimated", True)]
+)
 def test_links_that_are_told_better_are_not_asked_for(method: LinkMethod, is_open: bool) -> None:
     """What was counted for the pair itself is better, what was worked out is not."""
     known = [Link(f"{one}.default", f"{other}.default", rate, method) for (one, other), rate in BYTES.items()]

@@ -8,12 +8,12 @@ import pytest
 
 from istio.agent_pods import AgentPods, agent_addresses
 from istio.kinds import DESTINATION_RULES, PODS
-from istio.node_containers import NodeLists, node_lists
+from istio.node_containers import NodeLists, node_lists, runtime_id_of
 from istio.objects import Pod
 from istio.pruning import prune
 from mesh.node_containers import NodeContainer
 from mesh.policy import Slo
-from mesh.topology import NodeName
+from mesh.topology import ContainerName, NodeName
 from tests.istio.cluster_objects import Body, endpoint, endpoint_slice, namespace, node, pod, service
 from tests.istio.seen import cluster_of, seen
 
@@ -193,3 +193,10 @@ def test_a_node_of_the_topology_has_its_agent() -> None:
 
     assert [one.agent for one in with_agent.nodes] == ["10.0.0.2:18100", ""]
     assert [one.agent for one in without.nodes] == ["", ""]
+
+
+def test_an_agent_finds_any_pod_by_its_runtimes_id() -> None:
+    """Whether it is on a list or not; a pod that does not run yet, or that is gone, has none."""
+    cluster = cluster_of(web(), pod("new-0", ip="10.0.0.9"))
+    names = [ContainerName(f"{name}.default") for name in ("web-0", "new-0", "gone-0")]
+    assert [runtime_id_of(cluster, name) for name in names] == [WEB_ID, "new-0.default", "gone-0.default"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.real.uml_guest import MARK
+from tests.real.kernel_guest import MARK
 
 pytestmark = [pytest.mark.slow, pytest.mark.root]
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,7 +23,8 @@ def command(tmp_path: Path) -> list[str]:
     """Return the kernel's command line: the host's root read-only, one disk, our init."""
     init = tmp_path / "init.py"
     lines = [f"#!{sys.executable} -B", "import sys", f"sys.path[:0] = [{str(ROOT)!r}]"]
-    init.write_text("\n".join([*lines, "from tests.real.uml_guest import main", "main()", ""]))
+    lines += ["from tests.real.kernel_guest import main, measure_limits", "main(measure_limits)", ""]
+    init.write_text("\n".join(lines))
     init.chmod(0o755)
     disk = tmp_path / "disk.img"
     disk.write_bytes(bytes(4 << 20))

@@ -46,6 +46,14 @@ def host(pair: Pair) -> Iterator[Host]:
     made.close()
 
 
+@pytest.fixture
+def receiving(pair: Pair) -> Iterator[Host]:
+    """The real host, on which ``cart-0`` is the receiver."""
+    made = real_host(HostPaths(), listed=(ListedContainer(NAME, pid=pair.receiver_pid),))
+    yield made
+    made.close()
+
+
 def writer_on(host: Host, directory: Any) -> Writer:
     writer = Writer(host, Journal(FileStorage(f"{directory}/journal")), clock=lambda: 0.0)
     writer.start()
@@ -55,6 +63,11 @@ def writer_on(host: Host, directory: Any) -> Writer:
 def limit(writer: Writer, generation: int, resource: str, rate: float) -> None:
     (result,) = writer.apply(ActionSet(generation, 60.0, (Action(NAME, resource, rate, "bits_per_s"),)))  # type: ignore[arg-type]
     assert (result.result, result.detail) == ("applied", "")
+
+
+def seconds_at(rate: float) -> float:
+    """Return for how long to measure: a burst of 64 KiB is then less than 3 % of all."""
+    return max(1.5, 20 * MBIT / rate)
 
 
 def objects(namespace: str) -> tuple[list[str], list[str]]:
@@ -70,28 +83,26 @@ def test_tcp_gets_the_rate_and_no_more(pair: Pair, host: Host, tmp_path: Any, ra
     """HTB counts Ethernet frames: TCP gets 1448 of 1514 bytes, within 0.90 and 1.00 of the rate."""
     limit(writer_on(host, tmp_path), 1, "network_egress", rate)
 
-    seconds = max(1.5, 20 * MBIT / rate)  # a burst of 64 KiB is then less than 3 % of all
-
-    assert 0.90 <= pair.measure_bits_per_s(seconds) / rate <= 1.00
+    assert 0.90 <= pair.measure_bits_per_s(seconds_at(rate)) / rate <= 1.00
 
 
-@pytest.mark.parametrize("rate", [20 * MBIT, 100 * MBIT])
-def test_what_comes_in_is_held_by_an_ifb(pair: Pair, tmp_path: Any, rate: float) -> None:
-    """Ingress of the receiver, limited on its own side."""
-    host = real_host(HostPaths(), listed=(ListedContainer(NAME, pid=pair.receiver_pid),))
-    limit(writer_on(host, tmp_path), 1, "network_ingress", rate)
-    measured = pair.measure_bits_per_s(1.5)
-    host.close()
+@pytest.mark.parametrize("rate", [5 * MBIT, 20 * MBIT, 100 * MBIT, 500 * MBIT])
+def test_what_comes_in_is_held_by_an_ifb(pair: Pair, receiving: Host, tmp_path: Any, rate: float) -> None:
+    """Ingress of the receiver, limited on its own side, within the same bounds."""
+    limit(writer_on(receiving, tmp_path), 1, "network_ingress", rate)
 
-    assert 0.90 <= measured / rate <= 1.00
+    assert 0.90 <= pair.measure_bits_per_s(seconds_at(rate)) / rate <= 1.00
 
 
-def test_a_limit_changes_live(pair: Pair, host: Host, tmp_path: Any) -> None:
+@pytest.mark.parametrize(("side", "limited"), [("egress", "host"), ("ingress", "receiving")])
+def test_a_limit_changes_live(
+    pair: Pair, request: pytest.FixtureRequest, tmp_path: Any, side: str, limited: str
+) -> None:
     """A second limit is a change of the class: no qdisc is made anew, and traffic follows."""
-    writer = writer_on(host, tmp_path)
-    limit(writer, 1, "network_egress", 20 * MBIT)
+    writer = writer_on(request.getfixturevalue(limited), tmp_path)
+    limit(writer, 1, f"network_{side}", 20 * MBIT)
     first = pair.measure_bits_per_s(1.0)
-    limit(writer, 2, "network_egress", 60 * MBIT)
+    limit(writer, 2, f"network_{side}", 60 * MBIT)
     second = pair.measure_bits_per_s(1.0)
 
     assert 0.90 <= first / (20 * MBIT) <= 1.00

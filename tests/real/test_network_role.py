@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
+import grpc.aio
 import pytest
 from pyroute2 import NetNS
 from pyroute2.netlink.exceptions import NetlinkError
@@ -111,6 +114,22 @@ async def test_the_api_measures_known_bytes_by_each_way(pair: Pair, roles: Roles
     assert (link.peer, link.port, link.side, link.connections) == (RECEIVER_ADDRESS, PORT, "client", 1)
     assert 0 <= link.bytes_sent - 50_000 <= sent_again[0]
     assert 0 <= link.bytes_received - 200_000 <= sent_again[1]
+
+
+async def test_what_the_network_role_refuses_is_refused_by_its_own_status(roles: Roles) -> None:
+    """A container that it does not know will not come by asking again; a role that is away may."""
+    request = pb.MeasureRequest(container="nobody", limit_s=WINDOW_S).SerializeToString()
+    with pytest.raises(grpc.aio.AioRpcError, match="found 'nobody', allowed: a container of this host") as refused:
+        await roles.cgroup.ask("Measure", request)
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_container_on_the_hosts_network_is_not_measured(roles: Roles, tmp_path: Path) -> None:
+    """All of the node's connections are there: none of them would be its own."""
+    (tmp_path / "host/sys/fs/cgroup/web/cgroup.procs").write_text(f"{os.getpid()}\n")
+    answer = await measured(roles, "", lambda: None)
+    reason = "web uses the host's own network: all of the node's links are there"
+    assert (answer.method, [one.reason for one in answer.passed_over]) == ("", [reason, reason])
 
 
 async def stepped(roles: Roles, settings: AgentSettings, *, steps: int) -> LoopFigures:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from askew.replication.merging import merged, without_records
+from mesh.link_measurement import Measurement
 from mesh.node_interference import NodeCounters
 from mesh.picture import Link
-from mesh.telemetry import LoadReport, SpanRecord, Telemetry, ToldLinks
+from mesh.telemetry import LinkSample, LoadReport, SpanRecord, Telemetry, ToldLinks
 from mesh.topology import ContainerName, NodeName
 
 
@@ -52,3 +53,14 @@ def test_the_newest_reading_of_links_counts() -> None:
 
     assert merged(Telemetry(told=old), [Telemetry(told=new)]).told == new
     assert merged(Telemetry(), [Telemetry(told=old)]).told == old
+
+
+def test_a_container_is_measured_once_and_newest() -> None:
+    """What the leader before had measured on a node holds until the new one has it measured again."""
+    old, new = (
+        LinkSample(time_s, Measurement(ContainerName("shop-1"), "sockets", 5.0, (), cost_cpu_s=0.0, complete=True))
+        for time_s in (4.0, 8.0)
+    )
+
+    assert merged(Telemetry(link_samples=(old,)), [Telemetry(link_samples=(new,))]).link_samples == (new,)
+    assert merged(Telemetry(), [Telemetry(link_samples=(old,))]).link_samples == (old,)
