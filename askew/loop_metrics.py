@@ -16,6 +16,9 @@ class LoopMetrics:
     """The metrics of ticks, plans and links."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        self.leads = Gauge(
+            "askew_leads", "1 while this replica decides for all, 0 while it follows.", registry=registry
+        )
         self.plan_seconds = Histogram("askew_plan_seconds", "Time to compute a plan.", registry=registry)
         self.tick_seconds = Histogram("askew_tick_seconds", "Time of a whole tick.", registry=registry)
         self.cross_node_share = Gauge(

@@ -12,6 +12,7 @@ from askew.agent_channels import AgentChannels
 from askew.agent_line import AgentLine, LineWays
 from askew.guard import guarded
 from askew.link_asking import LinkAsker
+from askew.node_observing import NodeObserver
 from askew.settings import NodeSettings
 from istio.node_containers import NodeLists
 from mesh.node_containers import MoveWish
@@ -161,3 +162,25 @@ def _line_json(line: AgentLine | None, now_s: float) -> dict[str, Any]:
         "unsupported": {name: said for name, said in line.status.capabilities.items() if said != "supported"},
         "conflicts": list(line.status.conflicts),
     }
+
+
+def towards_nodes(
+    settings: NodeSettings,
+    *,
+    check: bool,
+    topology: Callable[[], Topology],
+    links: Callable[[], tuple[Link, ...]],
+    is_active: Callable[[], bool],
+    on_error: Callable[[], None],
+) -> tuple[NodeAgents, NodeObserver]:
+    """Return both that speak to nodes, over the same channels.
+
+    ``check``: certificates are there already (in a cluster the Secret may come after us, with the agents); raises
+    CommandError for some that cannot be used.
+    """
+    channels = AgentChannels(settings)
+    if check:
+        channels.check()
+    agents = NodeAgents(settings, channels, topology=topology, links=links, is_active=is_active, on_error=on_error)
+    observer = NodeObserver(settings, channels=channels, topology=topology, is_active=is_active, on_error=on_error)
+    return agents, observer

@@ -265,3 +265,18 @@ def test_a_new_leader_waits_until_it_knows_what_is_applied(world: World) -> None
     world.after(HEAR_S)
 
     assert world.check.check.settled(since_s=world.clock[0]) == BOTH
+
+
+def test_the_metrics_say_who_leads(world: World) -> None:
+    """One of several replicas says so while it is elected; one that is alone always leads."""
+
+    def leads() -> float | None:
+        return world.plane.registry.get_sample_value("askew_leads")
+
+    found = []
+    for is_leader in (True, False):
+        world.election.is_leader = is_leader
+        found.append(leads())
+    world.plane.replicas = None
+
+    assert [*found, leads()] == [1.0, 0.0, 1.0]

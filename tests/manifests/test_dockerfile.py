@@ -12,7 +12,10 @@ from packaging.requirements import Requirement
 
 HERE = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((HERE / "pyproject.toml").read_text())
-LOCKED = dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", (HERE / "requirements.lock").read_text(), re.MULTILINE))
+LOCKED, LOCKED_FOR_TESTS = (
+    dict(re.findall(r"^([A-Za-z0-9_.-]+)==(\S+)", (HERE / name).read_text(), re.MULTILINE))
+    for name in ("requirements-image.lock", "requirements.lock")
+)
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -46,7 +49,7 @@ def test_all_rooms_are_in_it_and_nothing_else() -> None:
     """Every command works; tests, benchmarks and what lies about stay outside."""
     rooms = {one.partition(".")[0] for one in PROJECT["tool"]["setuptools"]["packages"]}
 
-    assert copied() == rooms | {"requirements.lock", "pyproject.toml", "README.md", "LICENSE"}
+    assert copied() == rooms | {"requirements-image.lock", "pyproject.toml", "README.md", "LICENSE"}
 
 
 def test_the_context_holds_what_is_copied() -> None:
@@ -61,7 +64,7 @@ def test_what_is_installed_is_locked() -> None:
     """Versions and hashes of everything, no cache left behind; our own package resolves nothing and fetches nothing."""
     locked, own = [rest for rest in said("RUN") if "pip install" in rest]
 
-    assert {"--require-hashes", "--no-cache-dir", "requirements.lock"} <= set(locked.split())
+    assert {"--require-hashes", "--no-cache-dir", "requirements-image.lock"} <= set(locked.split())
     assert {"--no-deps", "--no-build-isolation", "--no-cache-dir"} <= set(own.split())
 
 
@@ -75,6 +78,16 @@ def test_the_lock_has_what_it_takes_and_no_learning_library() -> None:
 
     assert missing == []
     assert "torch" not in names
+
+
+def test_the_image_has_what_is_tested_and_not_what_tests() -> None:
+    """The same versions as in the tests' environment; no Envoy, no type checker, none of the lab's own packages."""
+    for_lab_and_tests = (
+        PROJECT["project"]["optional-dependencies"]["lab"] + PROJECT["project"]["optional-dependencies"]["dev"]
+    )
+
+    assert LOCKED.items() <= LOCKED_FOR_TESTS.items()
+    assert LOCKED.keys().isdisjoint({Requirement(one).name for one in for_lab_and_tests} - {"setuptools"})
 
 
 def test_it_runs_as_the_user_of_the_manifests() -> None:
