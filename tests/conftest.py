@@ -58,6 +58,10 @@ async def _pending_tasks_fail() -> AsyncIterator[None]:
     pytest.fail("tasks still pending at the end of the test: " + ", ".join(sorted(task.get_name() for task in leaked)))
 
 
+OLDER_ENVOYS = ("1.36", "1.37", "1.38", "1.39")
+"""Those of Istio 1.28 to 1.31; ``make test-all`` and ``make test-slow`` install each apart."""
+
+
 @pytest.fixture(autouse=True)
 def _seeds() -> None:
     """Start every test from the same state of the two global generators, whatever ran before it."""
@@ -88,10 +92,21 @@ def envoy() -> Path:
 
 @pytest.fixture(scope="session")
 def envoy_136() -> Path:
-    """The oldest Envoy that Askew must serve, installed apart by ``make test-all`` and ``make test-slow``."""
-    binary = ROOT / ".venv-envoy-1.36" / "bin" / "envoy"
+    """The oldest Envoy that Askew must serve."""
+    return _older_envoy("1.36")
+
+
+@pytest.fixture(params=["newest", *(pytest.param(minor, marks=pytest.mark.slow) for minor in OLDER_ENVOYS)])
+def each_envoy(request: pytest.FixtureRequest) -> Path:
+    """The newest Envoy that we test, and those of the Istio minors that we support."""
+    newest: Path | None = request.getfixturevalue("envoy") if request.param == "newest" else None
+    return newest or _older_envoy(request.param)
+
+
+def _older_envoy(minor: str) -> Path:
+    binary = ROOT / f".venv-envoy-{minor}" / "bin" / "envoy"
     if shutil.which(binary) is None:
-        pytest.skip(f"no Envoy 1.36 at {binary} (run `make test-slow`, which installs it)")
+        pytest.skip(f"no Envoy {minor} at {binary} (run `make test-slow`, which installs it)")
     return binary
 
 

@@ -181,7 +181,14 @@ def test_nothing_refers_to(what: str) -> None:
     assert found == []
 
 
-@pytest.mark.parametrize(("lock", "at_least"), [("requirements.lock", 21), ("requirements-envoy-1.36.lock", 1)])
+@pytest.mark.parametrize(
+    ("lock", "at_least"),
+    [
+        ("requirements.lock", 21),
+        ("requirements-image.lock", 21),
+        *((f"requirements-envoy-1.{minor}.lock", 1) for minor in (36, 37, 38, 39)),
+    ],
+)
 def test_the_lock_has_versions_and_hashes(lock: str, at_least: int) -> None:
     """Every requirement is pinned to one version with at least one SHA-256, and none to an address."""
     text = (ROOT / lock).read_text()

@@ -15,16 +15,9 @@ from tests.real.sidecar_mesh import failures, until
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
-def either_envoy(request: pytest.FixtureRequest) -> Path:
-    """The newest Envoy that we test, and the oldest that Istio's supported minors have."""
-    found: Path = request.getfixturevalue("envoy" if request.param == "newest" else "envoy_136")
-    return found
-
-
 @pytest.fixture
-async def mesh(tmp_path: Path, either_envoy: Path) -> AsyncIterator[IstioMesh]:
-    async with IstioMesh(tmp_path, either_envoy) as running:
+async def mesh(tmp_path: Path, each_envoy: Path) -> AsyncIterator[IstioMesh]:
+    async with IstioMesh(tmp_path, each_envoy) as running:
         yield running
 
 

@@ -116,10 +116,9 @@ async def token_mesh(
         await reviews.close()
 
 
-@pytest.fixture(params=["newest", pytest.param("oldest", marks=pytest.mark.slow)])
-async def tokens(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> AsyncIterator[TokenMesh]:
-    envoy = request.getfixturevalue("envoy" if request.param == "newest" else "envoy_136")
-    async with token_mesh(tmp_path, envoy, clock) as running:
+@pytest.fixture
+async def tokens(each_envoy: Path, tmp_path: Path, clock: FakeClock) -> AsyncIterator[TokenMesh]:
+    async with token_mesh(tmp_path, each_envoy, clock) as running:
         yield running
 
 

@@ -31,8 +31,8 @@ RAW = "type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawB
 
 
 @pytest.fixture
-async def mesh(tmp_path: Path, envoy: Path) -> AsyncIterator[IstioMesh]:
-    async with IstioMesh(tmp_path, envoy) as running:
+async def mesh(tmp_path: Path, each_envoy: Path) -> AsyncIterator[IstioMesh]:
+    async with IstioMesh(tmp_path, each_envoy) as running:
         yield running
 
 
