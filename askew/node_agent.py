@@ -21,6 +21,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from allocators.partitioning.strategies import STRATEGIES
+from askew.alive_file import toucher
 from askew.errors import CommandError
 from askew.guard import guarded
 from askew.http_access import TokenFile, access_rule
@@ -84,6 +85,7 @@ class NodeChoice:
     host_root: str = "/"
     containers_file: str | None = None
     dry_run: bool = False
+    alive_file: str | None = None
 
 
 class NodeAgentProcess:
@@ -106,6 +108,7 @@ class NodeAgentProcess:
         self.loop: NodeLoop | None = None
         self.registry = CollectorRegistry()
         self.ready = False
+        self.touch = toucher(choice.alive_file)
         self.grpc_port = self.http_port = 0
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
@@ -208,6 +211,7 @@ class NodeAgentProcess:
             await asyncio.sleep(HOUSEKEEPING_S)
             _say(await self.known.look(self.writer))
             _say(await self.agent.expire())
+            self.touch()
 
     async def _observe(self) -> pb.ObserveResponse:
         names = [container.name for container in self.known.now]

@@ -220,8 +220,8 @@ def _from_file(current: T, section: str, values: object) -> T:
 
 def _from_environment(current: T, section: str, environment: Mapping[str, str]) -> T:
     for known in fields(current):  # type: ignore[arg-type]
-        name = f"ASKEW_{section}_{known.name}".upper()
-        if name not in environment or _is_service_link(name, environment[name]):
+        name = variable_of(section, known.name)
+        if name not in environment or is_service_link(name, environment[name]):
             continue
         default = getattr(current, known.name)
         try:
@@ -235,7 +235,16 @@ def _from_environment(current: T, section: str, environment: Mapping[str, str]) 
     return current
 
 
-def _is_service_link(name: str, value: str) -> bool:
+def variable_of(section: str, key: str) -> str:
+    """Return the name that a setting has in the environment.
+
+    >>> variable_of("xds", "port")
+    'ASKEW_XDS_PORT'
+    """
+    return f"ASKEW_{section}_{key}".upper()
+
+
+def is_service_link(name: str, value: str) -> bool:
     """Whether Kubernetes wrote this: to pods of its namespace a Service ``askew-http`` is ``ASKEW_HTTP_PORT=tcp://…``."""
     return name.endswith("_PORT") and value.startswith(("tcp://", "udp://", "sctp://"))
 

@@ -1,4 +1,6 @@
-"""The Kubernetes API: requests, lists and watches as plain JSON, errors by what to do. Only here is the library known.
+"""The Kubernetes API: requests, lists and watches as plain JSON, errors by what to do.
+
+Only here, and in ``kubeconfig.py``, is the library known.
 
 Objects stay dicts as the API sends them: the library's model objects cost ten times the memory and the time, and the
 caller prunes at once what it does not need.
@@ -8,17 +10,15 @@ from __future__ import annotations
 
 import builtins
 import json
-import logging
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Self
 
 import aiohttp
 from kubernetes_asyncio.client.configuration import Configuration
 from kubernetes_asyncio.client.rest import RESTClientObject
-from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes_asyncio.config import ConfigException, load_incluster_config
 
 from istio.errors import (
     CannotConnectError,
@@ -34,6 +34,7 @@ from istio.errors import (
     UnreadableAnswerError,
 )
 from istio.kinds import TOKEN_REVIEWS, Kind
+from istio.kubeconfig import REFUSED, load_kubeconfig, why_refused
 from istio.settings import KubernetesSettings
 from mesh.errors import one_line
 
@@ -260,13 +261,16 @@ class KubernetesClient:
         return response
 
 
-async def connect(settings: KubernetesSettings) -> KubernetesClient:
+async def check(settings: KubernetesSettings) -> None:
+    """Raise CannotConnectError where ``connect`` would, without asking anybody: no cloud for a token, no plugin."""
+    await (await connect(settings, asks_for_tokens=False)).close()
+
+
+async def connect(settings: KubernetesSettings, *, asks_for_tokens: bool = True) -> KubernetesClient:
     """Return a client by the settings: a URL, a kubeconfig, the pod's service account, the user's kubeconfig.
 
-    Raises CannotConnectError where there is no configuration, or a bad one. Nothing is sent yet.
+    Raises CannotConnectError where there is no configuration, or a bad one. Nothing is sent to the API server yet.
     """
-    # A missing file is told in one line, by our error.
-    logging.getLogger("kubernetes_asyncio.config.kube_config").setLevel(logging.ERROR)
     if settings.api_server:
         return KubernetesClient(Configuration(host=settings.api_server.rstrip("/")), settings)
     configuration = Configuration()
@@ -274,21 +278,12 @@ async def connect(settings: KubernetesSettings) -> KubernetesClient:
         if not settings.kubeconfig and os.environ.get("KUBERNETES_SERVICE_HOST"):
             load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
         else:
-            _find_kubeconfig(settings.kubeconfig)
-            file, context = settings.kubeconfig or None, settings.context or None
-            await load_kube_config(file, context, client_configuration=configuration, persist_config=False)
+            await load_kubeconfig(configuration, settings, asks_for_tokens=asks_for_tokens)
         return KubernetesClient(configuration, settings)
-    except (ConfigException, OSError, ValueError) as error:
+    except REFUSED as error:
         where = settings.kubeconfig or "kubernetes"
         allowed = "kubernetes.api_server, a kubeconfig, or a pod's service account"
-        raise CannotConnectError(one_line(f"{where}: found {error}, allowed: {allowed}")) from error
-
-
-def _find_kubeconfig(file: str) -> None:
-    """Raise ConfigException where there is none: the library would miss a key in it instead."""
-    wanted = [file] if file else (os.environ.get("KUBECONFIG") or "~/.kube/config").split(os.pathsep)
-    if not any(Path(one).expanduser().is_file() for one in wanted):
-        raise ConfigException(f"no file {os.pathsep.join(wanted)}")
+        raise CannotConnectError(one_line(f"{where}: found {why_refused(error)}, allowed: {allowed}")) from error
 
 
 def _managed() -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 A running sidecar keeps what it was told, but one that starts, or whose cluster changes, waits for endpoints that nobody
 sends. Without our EnvoyFilters istiod sends them, and all are free at once. It lives apart from the control plane, so
-that it does not fall with it.
+that it does not fall with it. Two may watch over one cluster: each deletes by uid, and what the
+other has deleted is gone.
 """
 
 from __future__ import annotations
@@ -88,16 +89,18 @@ class Watchdog:
         *,
         now_s: Callable[[], float] = time.monotonic,
         wall_s: Callable[[], float] = time.time,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store, self._to, self._settings = store, to, settings
+        self._store, self._to, self._settings, self._on_look = store, to, settings, on_look
         self._now_s, self._wall_s = now_s, wall_s
         self._vigil = Vigil(settings.limit_s)
         self._seen: int | None = NEVER_LOOKED
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Look until cancelled; ``on_look`` is called after each look, whatever it has found."""
         while True:
             await self.look()
+            self._on_look()
             await asyncio.sleep(self._settings.poll_s)
 
     async def look(self) -> Outcome:

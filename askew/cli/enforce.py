@@ -16,6 +16,7 @@ from askew.cli.input_file import read_text
 from askew.errors import CommandError
 from askew.node_agent import EnforceSettings, NodeAgentProcess, NodeChoice, check_agent
 from askew.settings import compose_over
+from askew.stray_variables import warn_of_strays
 from enforcer.agent import ROLES
 from enforcer.errors import BadAgentSettingsError
 from enforcer.settings import check_api
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grpc", metavar="HOST:PORT", type=host_and_port, help="the API (127.0.0.1:18100)")
     parser.add_argument("--http", metavar="HOST:PORT", type=host_and_port, help="debug, metrics (127.0.0.1:18180)")
     parser.add_argument("--host-root", metavar="DIR", default="/", help="the host's root (default /)")
+    parser.add_argument("--alive", metavar="FILE", help="touch FILE each second while the agent's writer answers")
     parser.add_argument("--config", metavar="FILE", help="settings (YAML)")
     parser.add_argument("--dry-run", action="store_true", help="decide and log the exact writes, and make none")
 
@@ -50,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
         host_root=str(root.resolve()),
         containers_file=args.containers,
         dry_run=args.dry_run,
+        alive_file=args.alive,
     )
     try:
         asyncio.run(_enforce(choice, settings))
@@ -60,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace) -> EnforceSettings:
     text = None if args.config is None else read_text(args.config)
+    warn_of_strays(os.environ)
     try:
         settings = compose_over(EnforceSettings(), file_text=text, environment=os.environ)
     except BadInputError as error:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from askew.cli.input_file import read_text
 from askew.errors import CommandError
 from askew.settings import ServeSettings, compose
+from askew.stray_variables import warn_of_strays
 from istio.client import KubernetesClient, connect
 from istio.errors import CannotConnectError, IstioError
 from istio.integration import check
@@ -24,6 +25,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def settings_of(args: argparse.Namespace) -> ServeSettings:
     """Return the settings of the file and the environment. Raises CommandError for a wrong one."""
     text = None if args.config is None else read_text(args.config)
+    warn_of_strays(os.environ)
     try:
         settings = compose(file_text=text, environment=os.environ)
         check(settings.istio)

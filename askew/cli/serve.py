@@ -21,6 +21,7 @@ from askew.http_access import TokenFile
 from askew.mtls_port import mtls_settings
 from askew.settings import ServeSettings, compose_over
 from askew.settings_check import check
+from askew.stray_variables import warn_of_strays
 from mesh.errors import BadInputError, one_line
 from mesh.mesh_file import parse_mesh_file
 from xds_server.errors import BadSettingsError
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace, *, make_plane: Callable[[str, ServeSettings], 
         _check_files(settings)
         if args.mesh is not None:
             parse_file(args.mesh, parse_mesh_file)
+        else:
+            _check_access(settings)
         return 0
     try:
         beside = args.mesh is None
@@ -64,6 +67,7 @@ def run(args: argparse.Namespace, *, make_plane: Callable[[str, ServeSettings], 
 
 def _settings(args: argparse.Namespace) -> ServeSettings:
     text = None if args.config is None else read_text(args.config)
+    warn_of_strays(os.environ)
     settings = ServeSettings()
     if args.mesh is None:
         settings = replace(settings, http=replace(settings.http, host=IN_A_CLUSTER))
@@ -96,6 +100,17 @@ def _check_files(settings: ServeSettings) -> None:
 
 def _check_certificates(files: XdsSettings, section: str) -> None:
     read_certificates(files.certificate_file, files.key_file, files.client_ca_file, section=section)
+
+
+def _check_access(settings: ServeSettings) -> None:
+    """Read how the cluster is reached. Raises CommandError where ``serve`` would; nobody is asked."""
+    from istio.client import check as check_access
+    from istio.errors import CannotConnectError
+
+    try:
+        asyncio.run(check_access(settings.kubernetes))
+    except CannotConnectError as error:
+        raise CommandError(one_line(str(error))) from error
 
 
 async def _serve(root: ControlPlane | BesideKubernetes) -> None:

@@ -127,14 +127,21 @@ async def test_a_cluster_that_is_away_is_one_line(api: ApiServer, capsys: pytest
     assert capsys.readouterr().err.count("\n") == 1
 
 
-async def test_the_watchdog_watches_until_it_is_told_to_stop(api: ApiServer) -> None:
-    """As a process: nobody is ready, the filters go; SIGTERM ends it with 0."""
+async def test_the_watchdog_watches_until_it_is_told_to_stop(api: ApiServer, tmp_path: Path) -> None:
+    """As a process: nobody is ready, the filters go, and a file says that it looks; SIGTERM ends it with 0."""
+    alive = tmp_path / "alive"
+    alive.touch()
+    os.utime(alive, times=(0.0, 0.0))
     environment = {**os.environ, "ASKEW_WATCHDOG_LIMIT_S": "0.2", "ASKEW_WATCHDOG_POLL_S": "0.1"}
     watchdog = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "askew", "watchdog", "--kubernetes", env=environment, stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "askew", "watchdog", "--kubernetes", "--alive", str(alive)),
+        env=environment,
+        stderr=asyncio.subprocess.PIPE,
     )
     try:
         await until(lambda: not api.all_of("EnvoyFilter"))
+        os.utime(alive, times=(0.0, 0.0))
+        await until(lambda: alive.stat().st_mtime > 0.0)
         await until(lambda: api.all_of("Event"))
     finally:
         watchdog.send_signal(signal.SIGTERM)

@@ -115,6 +115,30 @@ def test_check_reads_the_files_that_the_ports_need(
     assert said in refused(tmp_path, "--check", "--config", str(tmp_path / "settings.yaml"), capsys=capsys)
 
 
+@pytest.mark.usefixtures("logging_as_before")
+def test_check_reads_how_the_cluster_is_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 and one line for a kubeconfig with which ``serve`` would not start; else 0, and nobody is asked."""
+    file = tmp_path / "config"
+    monkeypatch.setenv("ASKEW_KUBERNETES_KUBECONFIG", str(file))
+    good = """
+        clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+        users: [{name: u, user: {token: t}}]
+        contexts: [{name: x, context: {cluster: c, user: u}}]
+        """
+    codes, lines = [], []
+    for text in (good, good + "current-context: y", good + "current-context: x"):
+        file.write_text(text)
+        codes.append(main(["serve", "--kubernetes", "--check"]))
+        lines.append(capsys.readouterr().err)
+
+    assert codes == [2, 2, 0]
+    assert [line.count("\n") for line in lines] == [1, 1, 0]
+    assert "Expected key current-context" in lines[0]
+    assert "Expected object with name y" in lines[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "variable", "expected"),
     [

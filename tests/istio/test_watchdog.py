@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from istio.apply import reconcile
 from istio.client import KubernetesClient, connect
 from istio.envoy_filters import render
+from istio.errors import SourceUnavailableError
 from istio.integration import Integration, SteeredService
 from istio.settings import KubernetesSettings
 from istio.watchdog import Vigil, Watchdog, WatchdogSettings
@@ -178,3 +180,55 @@ async def test_the_log_says_what_changes_and_nothing_twice(
     assert first == "2 replicas of askew-system/askew-xds are ready"
     assert second.startswith("the API does not answer, nothing is known of the control plane: ")
     assert third == "no replica of askew-system/askew-xds is ready; after 10 s its objects go"
+
+
+async def test_two_take_the_same_away_and_stand_in_nobodys_way(
+    api: ApiServer, watchdog: Watchdog, clock: FakeClock
+) -> None:
+    """Both see it in the same second: what the other has deleted is gone, the Event is one, and a new filter stays."""
+    async with await connect(KubernetesSettings(api_server=api.url, deadline_s=2.0)) as client:
+        both = (watchdog, Watchdog(client, TO, WatchdogSettings(), now_s=clock, wall_s=clock))
+        for _ in range(2):
+            outcomes = await asyncio.gather(*(one.look() for one in both))
+            await clock.advance(10.0)
+        left, events = filters(api), api.all_of("Event")
+        api.put(replicas(True))
+        await reconcile(client, TO, WANTED)
+        await asyncio.gather(*(one.look() for one in both))
+
+    assert {ref.name for outcome in outcomes for ref in outcome.deleted} == {one["metadata"]["name"] for one in WANTED}
+    assert (left, len(events), filters(api)) == (0, 1, 2)
+
+
+async def test_every_look_that_ends_is_told_of(api: ApiServer, client: KubernetesClient) -> None:
+    """Also where the API does not answer; a look that hangs is none."""
+    looks, hangs = asyncio.Event(), asyncio.Event()
+
+    class Hanging:
+        """A client whose first answer is a refusal, and whose second never comes."""
+
+        def __init__(self) -> None:
+            self.asked = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(client, name)
+
+        async def list(self, *_: Any, **__: Any) -> list[Any]:
+            self.asked += 1
+            if self.asked == 1:
+                raise SourceUnavailableError("away")
+            looks.clear()
+            hangs.set()
+            await asyncio.Event().wait()
+            return []
+
+    settings = WatchdogSettings(poll_s=0.0)
+    watching = asyncio.create_task(Watchdog(Hanging(), TO, settings, on_look=looks.set).run())
+    await looks.wait()
+    await hangs.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+    assert not looks.is_set()

@@ -48,10 +48,13 @@ def missing(*programs: str) -> str:
 
 
 class KubernetesItself:
-    """``async with KubernetesItself(folder) as cluster``; ``controllers`` are the further programs to run."""
+    """``async with KubernetesItself(folder) as cluster``; ``controllers`` are the further programs to run.
 
-    def __init__(self, folder: Path, *, controllers: tuple[str, ...] = ()) -> None:
-        self.folder, self._controllers = folder, controllers
+    ``flags`` are further ones of the API server.
+    """
+
+    def __init__(self, folder: Path, *, controllers: tuple[str, ...] = (), flags: tuple[str, ...] = ()) -> None:
+        self.folder, self._controllers, self._flags = folder, controllers, flags
         self._assets = Path(os.environ["KUBEBUILDER_ASSETS"])
         self._stack = AsyncExitStack()
         self._pods_run: set[str] = set()
@@ -205,6 +208,7 @@ class KubernetesItself:
             f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}",
             "--authorization-mode=RBAC", f"--token-auth-file={tokens}", "--service-cluster-ip-range=10.96.0.0/16",
             "--allow-privileged", "--disable-admission-plugins=ServiceAccount", "--advertise-address=192.0.2.1",
+            *self._flags,
         )  # fmt: skip
         await until(lambda: self._answers("/readyz"), deadline_s=60)
         account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}

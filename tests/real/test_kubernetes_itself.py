@@ -6,6 +6,7 @@ Runs where KUBEBUILDER_ASSETS names a folder with etcd, kube-apiserver and kube-
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,6 +56,41 @@ async def test_the_api_server_takes_the_manifests_strictly(tmp_path: Path, overl
         await running.install_istio()
         await running.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "askew-system"}})
         await running.apply(*manifests(overlay), strict=True)
+
+
+async def test_pods_of_system_priorities_are_taken_where_only_a_quota_allows_them(tmp_path: Path) -> None:
+    """An API server that limits them, as some clouds' do, makes our pods; without our quota it would make none."""
+    classes = ["system-cluster-critical", "system-node-critical"]
+    scope = {"scopeName": "PriorityClass", "operator": "In", "values": classes}
+    quota = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "ResourceQuotaConfiguration"}
+    quota["limitedResources"] = [{"resource": "pods", "matchScopes": [scope]}]
+    plugin = {"name": "ResourceQuota", "configuration": quota}
+    file = tmp_path / "admission.json"
+    head = {"apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration"}
+    file.write_text(json.dumps(head | {"plugins": [plugin]}))
+    path = "/api/v1/namespaces/{}/pods"
+    flags = (f"--admission-control-config-file={file}",)
+
+    async with KubernetesItself(tmp_path, controllers=CONTROLLERS, flags=flags) as running:
+        await running.install_istio()
+        await running.add_node("n1", zone="z1")
+        await running.apply(*manifests("istio"), *manifests("enforcer"))
+
+        async def priorities() -> list[int]:
+            pods = (await running.ask("GET", path.format("askew-system")))["items"]
+            return sorted(pod["spec"]["priority"] for pod in pods)
+
+        async def all_there() -> bool:
+            return len(await priorities()) == 5
+
+        await until(all_there, deadline_s=60)
+        found = await priorities()
+        spec = {"priorityClassName": classes[0], "containers": [{"name": "app", "image": "app"}]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other"}, "spec": spec}
+        with pytest.raises(ValueError, match="insufficient quota to match these scopes"):
+            await running.ask("POST", path.format("default"), pod)
+
+    assert found == [2_000_000_000] * 4 + [2_000_001_000]
 
 
 @pytest.mark.parametrize("overlay", ["istio", "istio-tokens"])
