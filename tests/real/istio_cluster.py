@@ -27,7 +27,8 @@ from tests.fakes.istiod import Istiod
 from tests.fakes.istiod_config import IstioService
 from tests.istio import cluster_objects as objects
 from tests.real.istio_sidecar import IstioSidecar
-from tests.real.sidecar_mesh import free_port, until
+from tests.real.outside_process import free_port
+from tests.real.sidecar_mesh import until
 from tests.real.traffic import start_app
 from xds_server.settings import XdsSettings
 

@@ -28,7 +28,8 @@ from mesh.topology import ServiceName
 from tests.fakes.istiod import Istiod
 from tests.fakes.istiod_config import IstioService
 from tests.real.istio_sidecar import IstioSidecar
-from tests.real.sidecar_mesh import free_port, until
+from tests.real.outside_process import free_port
+from tests.real.sidecar_mesh import until
 from xds_server.settings import XdsSettings
 from xds_server.tokens import CheckToken
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from tests.real.sidecar_mesh import free_port
+from tests.real.outside_process import free_port
 
 HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 

@@ -11,7 +11,6 @@ import json
 import os
 import re
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -27,6 +26,7 @@ from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, LoopSettings, ServeSettings, SourceSettings
 from lab.service_queue import ServiceQueue
 from mesh.topology import Container
+from tests.real.outside_process import free_port
 from xds_server.ingest.settings import IngestSettings
 from xds_server.resources.bootstrap import render_bootstrap
 from xds_server.resources.client_tls import ClientTls, secret_files, with_client_tls
@@ -36,13 +36,6 @@ from xds_server.settings import XdsSettings
 DEADLINE_S = 20.0
 PLACEHOLDER = "127.77."  # what meshes of tests write; each process has a block of its own
 DEFAULT_INGEST = IngestSettings()
-
-
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago on 127.0.0.1."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def until(condition: Callable[[], Any], *, deadline_s: float = DEADLINE_S, every_s: float = 0.02) -> float:

@@ -22,7 +22,8 @@ from mesh.topology import ContainerName
 from tests.fakes.authority import Authority
 from tests.real.istio_mesh import PORT, SHOP, WHOLE, IstioMesh
 from tests.real.istio_sidecar import IstioSidecar
-from tests.real.sidecar_mesh import failures, free_port, until
+from tests.real.outside_process import free_port
+from tests.real.sidecar_mesh import failures, until
 from xds_server.settings import XdsSettings
 
 pytestmark = pytest.mark.timeout(120)

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry
 
 from mesh.telemetry import AccessRecord, SpanRecord
 from mesh.topology import ContainerName
-from tests.real.sidecar_mesh import free_port, until
+from tests.real.outside_process import free_port
+from tests.real.sidecar_mesh import until
 from xds_server.extras import Extras
 from xds_server.ingest.collector import Collector
 from xds_server.ingest.settings import IngestSettings

@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from tests.fakes.authority import Authority, Issued
-from tests.real.sidecar_mesh import free_port
+from tests.real.outside_process import free_port
 from tests.xds_server.proxy_stream import Proxy
 from tests.xds_server.small_world import cds, world
 from xds_server import server
