@@ -3,7 +3,7 @@
 Nothing in Fig. 1 and 2 says it, for nobody shares there. It is calibrated on the two rows of PARTIES' Table 4 that are
 about cores, and on Linux' scheduler::
 
-    u_i  part of the cores that the others keep busy (a best-effort job: all that is left)
+    u_i  part of the cores that the others keep busy (a best-effort job: all that is left; it yields, so nobody waits)
     S_i  service time · (1 + neighbour_cost_i · u_i): the core's other hyperthread is theirs so often (row "CPU")
     P_i  (part of the cores busy at all) ^ looks · the others' part of it: a thread that wakes finds no idle CPU among
          so many, and waits behind one of theirs
@@ -75,13 +75,13 @@ def shares(
             name: alone[name] * (1.0 + guest.application.neighbour_cost * _busy_of_others(asked, name, cores, has_job))
             for name, guest in guests.items()
         }
-        settled = all(slowed[name] - service_s[name] <= CLOSE * alone[name] for name in guests)
+        settled = all(abs(slowed[name] - service_s[name]) <= CLOSE * alone[name] for name in guests)
         service_s = slowed
         if settled:
             break
     asked = {name: guest.rate_per_s * service_s[name] for name, guest in guests.items()}
     return {
-        name: Share(service_s[name], sum(asked.values()), _delay(name, asked, service_s, cores, has_job, model))
+        name: Share(service_s[name], sum(asked.values()), _delay(name, asked, service_s, cores, model))
         for name in guests
     }
 
@@ -108,14 +108,12 @@ def _busy_of_others(asked: Mapping[ContainerName, float], name: ContainerName, c
 
 def _delay(
     name: ContainerName, asked: Mapping[ContainerName, float], service_s: Mapping[ContainerName, float],
-    cores: float, has_job: bool, model: SharingModel,
+    cores: float, model: SharingModel,
 ) -> Delay:  # fmt: skip
-    others = _busy_of_others(asked, name, cores, has_job)
+    others = sum(asked.values()) - asked[name]
     if others <= 0.0:
         return Delay(0.0, 0.0)
-    busy = min(1.0, others + asked[name] / cores)
-    part = busy ** min(model.looks, HYPERTHREADS * cores) * others / busy
-    of_services = sum(asked[other] for other in asked if other != name)
+    busy = min(1.0, (others + asked[name]) / cores)
+    part = busy ** min(model.looks, HYPERTHREADS * cores) * others / (others + asked[name])
     waits = sum(asked[other] * min(service_s[other], model.slice_s) for other in asked if other != name)
-    waits += max(0.0, others * cores - of_services) * model.slice_s  # the job's: it never rests
-    return Delay(part, waits / max(of_services, others * cores))
+    return Delay(part, waits / others)
