@@ -91,9 +91,12 @@ def with_work(demand: Demand, *, ways: int, cores: float, busy_cores: float, req
 
 
 def with_window(demand: Demand, window: LatencyWindow | None) -> Demand:
-    """Extend the window that began at the last change; its first part and what a backlog delays are left out."""
+    """Extend the window that began at the last change; its first part and what a backlog delays are left out.
+
+    So is the part in which the backlog ends: it holds requests that had waited in it.
+    """
     if demand.fresh or demand.saturated:
-        return replace(demand, fresh=False, window=None)
+        return replace(demand, fresh=demand.saturated, window=None)
     return replace(demand, window=extended(demand.window, window))
 
 

@@ -12,6 +12,7 @@ demand grows with the requests served at once).
 
 The constants were fitted to all cells of Fig. 2 and all points of Fig. 1 together, by differential evolution
 (``calibration.py`` says how well they do).
+(``neighbour_cost`` is of Table 4: it counts where services share cores only.)
 MongoDB is bound by its disk: one core at the lowest frequency always serves it, and its tail is that of Fig. 1.
 """
 
@@ -28,8 +29,9 @@ class Application:
     """One service: what it promises, how much it is asked at most, and what a request costs.
 
     ``tail``, ``crowd``, ``crowd_power`` and ``burstiness`` shape the latency law (``latency_law.py``); ``turbo_ghz`` is
-    what turbo is worth to it; ``memory_gb_per_s`` its memory traffic at full load. ``tail_by_load``: (load, p99 in ms)
-    where the disk decides.
+    what turbo is worth to it; ``memory_gb_per_s`` its memory traffic at full load; ``neighbour_cost`` how much slower
+    its requests are beside somebody who never rests on the core's other hyperthread. ``tail_by_load``: (load, p99 in
+    ms) where the disk decides.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Application:
     crowd_power: float = 1.0
     burstiness: float = 1.0
     pressure_cost: float = 0.0
+    neighbour_cost: float = 0.0
     turbo_ghz: float = 2.3
     stateless: bool = False
     tail_by_load: tuple[tuple[float, float], ...] = ()
@@ -83,6 +86,7 @@ APPLICATIONS = {
             crowd_power=1.033,
             burstiness=79.13,
             pressure_cost=0.6633,
+            neighbour_cost=2.75,
             turbo_ghz=2.548,
             stateless=False,
         ),
@@ -102,6 +106,7 @@ APPLICATIONS = {
             crowd_power=3.655,
             burstiness=0.242,
             pressure_cost=0.5928,
+            neighbour_cost=0.55,
             turbo_ghz=2.417,
             stateless=True,
         ),
@@ -121,6 +126,7 @@ APPLICATIONS = {
             crowd_power=1.0,
             burstiness=106.0,
             pressure_cost=0.6062,
+            neighbour_cost=0.33,
             turbo_ghz=2.73,
             stateless=True,
         ),
@@ -140,6 +146,7 @@ APPLICATIONS = {
             crowd_power=2.485,
             burstiness=0.005001,
             pressure_cost=1.204,
+            neighbour_cost=0.25,
             turbo_ghz=2.934,
             stateless=True,
         ),
@@ -160,6 +167,7 @@ APPLICATIONS = {
             crowd_power=4.368,
             burstiness=0.007021,
             pressure_cost=0.5515,
+            neighbour_cost=0.85,
             turbo_ghz=3.5,
             stateless=True,
         ),

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from askew.errors import CommandError
 from lab.colocation import experiments
-from lab.colocation.utilisation import ORACLE, STRATEGIES, Measure
+from lab.colocation.heatmap import heatmap
+from lab.colocation.utilisation import ORACLE, STRATEGIES, Judge, Measure
 from lab.options import check_file
 
 HELP = "partitioning strategies (PARTIES, Heracles, askew, …) on a simulated node with several services"
-TABLES = ("utilisation", "convergence", "fluctuating", "ablation", "cycles")
+TABLES = ("utilisation", "heatmap", "convergence", "fluctuating", "ablation", "cycles")
 MEASURES: tuple[Measure, ...] = ("grid", "rays")
+JUDGES: tuple[Judge, ...] = ("kept", "found")
 DEFAULT = "unmanaged,heracles,parties,askew"
 
 
@@ -23,6 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--table", choices=TABLES, default="utilisation", help="which table (utilisation)")
     parser.add_argument("--strategies", default=DEFAULT, metavar="A,B,C", help=f"`all`, or names ({DEFAULT})")
     parser.add_argument("--measure", choices=MEASURES, default="grid", help="how loads are drawn and raised (grid)")
+    parser.add_argument(
+        "--judge", choices=JUDGES, default="kept", help="a partition must be kept, or found only (kept)"
+    )
+    parser.add_argument("--step", type=int, choices=(5, 10), default=5, help="points by which loads rise (5)")
     parser.add_argument("--services", default="2,3,4,5,6", metavar="N,M", help="how many services (2,3,4,5,6)")
     parser.add_argument("--rays", type=_count, default=20, metavar="N", help="mixes and directions of load (20)")
     parser.add_argument("--starts", type=_count, default=1000, metavar="N", help="random starts, for cycles (1000)")
@@ -49,7 +55,12 @@ def run(args: argparse.Namespace) -> int:
 def _rows(args: argparse.Namespace, names: list[str], services: list[int]) -> list[experiments.Row]:
     says: Callable[[str], None] = print
     if args.table == "utilisation":
-        return experiments.utilisation(services, names, measure=args.measure, rays=args.rays, seed=args.seed, says=says)
+        return experiments.utilisation(
+            services, names, measure=args.measure, rays=args.rays, seed=args.seed, says=says,
+            judge=args.judge, step=args.step / 100.0,
+        )  # fmt: skip
+    if args.table == "heatmap":
+        return heatmap(names, judge=args.judge, seed=args.seed, says=says)
     if args.table == "convergence":
         return experiments.convergence(services, names, measure=args.measure, rays=args.rays, seed=args.seed, says=says)
     if args.table == "fluctuating":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,27 @@ import numpy as np
 from allocators.partitioning.node_view import Units
 from allocators.partitioning.parties import Parties, PartiesSettings
 from allocators.partitioning.step import Partitioner
-from lab.colocation.closed_loop import MEASURE_S, SETTLE_S, Trace, holds, hopeless, residents_of, run_loop
+from lab.colocation.closed_loop import MEASURE_S, SETTLE_S, Trace, finds, holds, hopeless, residents_of, run_loop
 from lab.colocation.machine import CORES, FREQUENCIES, WAYS
 from lab.colocation.node import Resident
 from lab.colocation.oracle import oracle_split
-from lab.colocation.utilisation import ORACLE, STEP, STRATEGIES, Measure, Ray, Reach, draw_lines, draw_rays, reach
+from lab.colocation.utilisation import (
+    ORACLE,
+    STEP,
+    STRATEGIES,
+    Judge,
+    Measure,
+    Ray,
+    Reach,
+    draw_lines,
+    draw_rays,
+    reach,
+)
 from mesh.topology import ContainerName
 
 Row = dict[str, object]
 Says = Callable[[str], None]
+Loads = Mapping[ContainerName, float]
 
 # PARTIES' Fig. 9: memcached's load in per cent from each second on; Moses stays at 10 %, Xapian at 20 %.
 FIG_9 = (
@@ -30,15 +42,16 @@ FIG_9_S, STRATEGY_TICK_S = 240.0, 0.5
 
 
 def utilisation(
-    services: Iterable[int], strategies: Iterable[str], *, measure: Measure, rays: int, seed: int, says: Says
-) -> list[Row]:
+    services: Iterable[int], strategies: Iterable[str], *, measure: Measure, rays: int, seed: int, says: Says,
+    judge: Judge = "kept", step: float = STEP,
+) -> list[Row]:  # fmt: skip
     """Return one row for each line and strategy: effective utilisation in points, and the oracle's."""
     rows: list[Row] = []
     for count in services:
-        drawn = draw_lines(measure, count, rays, seed=seed)
+        drawn = [replace(line, step=step) for line in draw_lines(measure, count, rays, seed=seed)]
         oracle = [reach(ORACLE, ray).emu_points for ray in drawn]
         for name in strategies:
-            found = [reach(name, ray) for ray in drawn]
+            found = [reach(name, ray, judge=judge) for ray in drawn]
             rows += [_reach_row(count, one, best) for one, best in zip(found, oracle, strict=True)]
             gaps = [best - one.emu_points for one, best in zip(found, oracle, strict=True)]
             mean = np.mean([one.emu_points for one in found])
@@ -57,7 +70,7 @@ def _reach_row(count: int, found: Reach, oracle_points: float) -> Row:
 def convergence(
     services: Iterable[int], strategies: Iterable[str], *, measure: Measure, rays: int, seed: int, says: Says
 ) -> list[Row]:
-    """Return one row for each point and strategy: the time to settle, None where it did not find or keep a partition.
+    """Return one row for each point and strategy: the time to find a partition, None where it did not, and if it kept.
 
     The points lie at random between the foot of a line and what the oracle carries, so a partition exists at each.
     """
@@ -66,10 +79,17 @@ def convergence(
     for count in services:
         points = [(ray, _point(ray, random.random())) for ray in draw_lines(measure, count, rays, seed=seed + 1000)]
         for name in strategies:
-            settled = [_settled(name, ray, loads) for ray, loads in points if loads is not None]
-            rows += [{"table": "convergence", "services": count, "strategy": name, "settled_s": one} for one in settled]
-            kept = [one for one in settled if one is not None]
-            says(f"{count} services, {name}: {len(kept)} of {len(settled)}, mean {np.mean(kept or [0.0]):.1f} s")
+            runs = [_run(STRATEGIES[name], ray, loads) for ray, loads in points if loads is not None]
+            times = [(finds(trace), holds(trace)) for trace in runs]
+            rows += [
+                {"table": "convergence", "services": count, "strategy": name, "found_s": one, "kept": two is not None}
+                for one, two in times
+            ]
+            found, kept = ([one for one in column if one is not None] for column in zip(*times, strict=True))
+            says(
+                f"{count} services, {name}: found {len(found)} of {len(runs)}, mean {np.mean(found or [0.0]):.1f} s,"
+                f" longest {max(found, default=0.0):.1f}; kept {len(kept)}, mean {np.mean(kept or [0.0]):.1f} s"
+            )
     return rows
 
 
@@ -78,13 +98,12 @@ def _point(ray: Ray, part: float) -> Mapping[ContainerName, float] | None:
     return None if most < 0 else ray.loads(int(part * (most + 1)))
 
 
-def _settled(name: str, ray: Ray, loads: Mapping[ContainerName, float]) -> float | None:
+def _run(make: Callable[[tuple[Resident, ...]], Partitioner[Any]], ray: Ray, loads: Loads) -> Trace:
     residents = residents_of(ray.names)
-    trace = run_loop(
-        STRATEGIES[name](residents), residents, lambda time_s: loads,
+    return run_loop(
+        make(residents), residents, lambda time_s: loads,
         seconds=SETTLE_S + MEASURE_S, seed=ray.seed, give_up=hopeless,
     )  # fmt: skip
-    return holds(trace)
 
 
 def fluctuating(name: str, *, seed: int) -> tuple[Trace, tuple[Resident, ...]]:

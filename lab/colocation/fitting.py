@@ -5,6 +5,8 @@ together. Run ``python -m lab.colocation.fitting memcached`` to fit anew (a minu
 
 The loss is logistic on every cell of Fig. 2 and each of its 12 frequencies (is the target met or not), half of it on
 turbo, where it is decided how few cores can be enough; plus a quarter of the mean squared logarithm in Fig. 1.
+
+``python -m lab.colocation.fitting neighbours`` finds what a neighbour on its cores costs each, from Table 4.
 """
 
 from __future__ import annotations
@@ -16,9 +18,20 @@ import numpy as np
 from scipy.optimize import differential_evolution
 
 from lab.colocation.applications import APPLICATIONS, NOMINAL_GHZ, Application
-from lab.colocation.calibration import LOADS, printed, rows
+from lab.colocation.calibration import (
+    LOAD_STEP,
+    LOADS,
+    NEIGHBOUR,
+    SAME_HYPERTHREAD,
+    beside_a_neighbour,
+    most_load,
+    on_the_same_hyperthread,
+    printed,
+    rows,
+)
 from lab.colocation.latency_law import P99, Floats
 from lab.colocation.machine import CORES, FREQUENCIES, GHZ_STEP, LOWEST_GHZ, WAYS
+from lab.colocation.sharing import SharingModel
 
 BOUNDS = {
     "service_s": (0.5, 1.5),  # of the maximum load's share of the machine, CORES / most_requests_per_s
@@ -123,7 +136,29 @@ def fit(name: str, *, seed: int, rounds: int) -> tuple[Application, float]:
     return with_constants(application, best.x), float(best.fun)
 
 
+def neighbour_cost(name: str) -> float:
+    """Return the cost at which Table 4's row "CPU" is met in the middle of its step of 10 %."""
+    application = APPLICATIONS[name]
+    alone = most_load(application)
+    low, high = 0.0, 10.0
+    while high - low > 1e-3:
+        cost = (low + high) / 2.0
+        enough = most_load(application, slower=1.0 + cost) / alone > (NEIGHBOUR[name] + LOAD_STEP / 2) / 100.0
+        low, high = (cost, high) if enough else (low, cost)
+    return low
+
+
+def _print_neighbours() -> None:
+    for name, printed_load in NEIGHBOUR.items():
+        same = f"{on_the_same_hyperthread(name, SharingModel())} % for {SAME_HYPERTHREAD[name]} %"
+        beside = f"{beside_a_neighbour(name)} % for {printed_load} %"
+        print(name, f"neighbour_cost {neighbour_cost(name):.2f}; CPU {beside}; Hyperthread {same}")
+
+
 if __name__ == "__main__":
+    if sys.argv[1:] == ["neighbours"]:
+        _print_neighbours()
+        sys.exit()
     for asked in sys.argv[1:]:
         found, lost = fit(asked, seed=1, rounds=300)
         print(asked, f"loss {lost:.4f}", {key: float(f"{getattr(found, key):.4g}") for key in BOUNDS}, flush=True)

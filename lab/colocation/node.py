@@ -13,7 +13,8 @@ from allocators.partitioning.step import Grant
 from estimators.latency import LatencyWindow
 from lab.colocation.applications import Application
 from lab.colocation.latency_law import Floats, Law, law_of
-from lab.colocation.machine import CORES, FREQUENCIES, LEAST, MOST, RESOURCES, WAYS, ghz_of, pressures
+from lab.colocation.machine import CORES, FREQUENCIES, LEAST, MOST, RESOURCES, WAYS, pressures
+from lab.colocation.sharing import Guest, Share, SharingModel, shares
 from mesh.topology import ContainerName
 
 WHOLE: Units = (CORES, WAYS, FREQUENCIES)
@@ -33,18 +34,6 @@ class Resident:
         return "best-effort" if self.application is None else "latency-critical"
 
 
-@dataclass(frozen=True, slots=True)
-class SharingModel:
-    """What nobody measured for Fig. 2: services that share cores without a partition.
-
-    ``slice_s``: how long a request of somebody else keeps a core at most before it is preempted (Linux' fair scheduler
-    slices by milliseconds). Cache is held in proportion to memory traffic, on a floor of ``even_gb_per_s``.
-    """
-
-    slice_s: float = 3e-3
-    even_gb_per_s: float = 0.5
-
-
 @dataclass
 class SimulatedNode:
     """Holds who is here, what they are granted, their backlogs, and the time."""
@@ -52,7 +41,7 @@ class SimulatedNode:
     residents: tuple[Resident, ...]
     loads: Mapping[ContainerName, float]
     random: np.random.Generator
-    sharing: SharingModel = SharingModel()
+    sharing: SharingModel = field(default_factory=SharingModel)
     job_gb_per_s: float = 15.0
     time_s: float = 0.0
     grants: tuple[Grant, ...] = ()
@@ -94,73 +83,41 @@ class SimulatedNode:
     def _group(
         self, grant: Grant, tick_s: float, pressure: Mapping[str, float], traffic: Mapping[str, float]
     ) -> list[Tenant]:
-        cores, ways, frequency = grant.units or WHOLE
+        cores = (grant.units or WHOLE)[0]
         here = [resident for resident in self.residents if resident.container in grant.containers]
-        running = [r for r in here if r.application is not None and r.container not in self.suspended]
         for resident in here:
             self.laws.pop(resident.container, None)
-        even = self.sharing.even_gb_per_s
-        appetite = sum(even + traffic[r.container] for r in running)
-        service_s: dict[ContainerName, float] = {}
-        asked: dict[ContainerName, float] = {}
-        for resident in running:
-            assert resident.application is not None
-            part = (even + traffic[resident.container]) / appetite
-            service_s[resident.container] = resident.application.service_time_s(
-                ways=max(1.0, ways * part),
-                ghz=ghz_of(resident.application, frequency),
-                pressure=pressure[resident.container],
-                load=self.loads[resident.container],
-            )
-            asked[resident.container] = self._rate(resident) * service_s[resident.container]
-        total = sum(asked.values())
+        guests = {
+            r.container: Guest(r.application, self.loads[r.container], pressure[r.container], traffic[r.container])
+            for r in here
+            if r.application is not None and r.container not in self.suspended
+        }
+        has_job = any(r.application is None and r.container not in self.suspended for r in here)
+        pool = shares(guests, grant.units or WHOLE, has_job=has_job, model=self.sharing)
         tenants = []
         for resident in here:
-            alone = len(here) == 1
-            tenant = _tenant(resident, grant.units if alone else None)
-            if resident in running:
-                shared = None if alone else (total, self._place_s(resident, service_s, asked))
-                tenant = self._served(resident, tenant, service_s[resident.container], cores, shared, tick_s)
-            tenants.append(tenant)
+            tenant = _tenant(resident, grant.units if len(here) == 1 else None)
+            name = resident.container
+            tenants.append(self._served(guests[name], tenant, pool, cores, tick_s) if name in guests else tenant)
         return tenants
 
-    def _rate(self, resident: Resident) -> float:
-        assert resident.application is not None
-        return self.loads[resident.container] * resident.application.most_requests_per_s
-
-    def _place_s(
-        self, resident: Resident, service_s: Mapping[ContainerName, float], asked: Mapping[ContainerName, float]
-    ) -> float:
-        """Return what a place in a shared queue costs: one's own burst, or a slice of somebody else's request."""
-        assert resident.application is not None
-        own = resident.application.burstiness * service_s[resident.container]
-        total = sum(asked.values())
-        others = sum(
-            asked[name] / total * min(time_s, self.sharing.slice_s)
-            for name, time_s in service_s.items()
-            if name != resident.container
-        )
-        return own + others
-
     def _served(
-        self, resident: Resident, tenant: Tenant, service_s: float, cores: int,
-        shared: tuple[float, float] | None, tick_s: float,
-    ) -> Tenant:  # fmt: skip
-        application, name, rate = resident.application, resident.container, self._rate(resident)
-        assert application is not None
-        load = rate * service_s if shared is None else shared[0]
-        capacity = cores / service_s if shared is None else rate * cores / load  # processor sharing: all suffer alike
+        self, guest: Guest, tenant: Tenant, pool: Mapping[ContainerName, Share], cores: int, tick_s: float
+    ) -> Tenant:
+        name, rate, share = tenant.container, guest.rate_per_s, pool[tenant.container]
+        alone = len(pool) == 1
+        capacity = cores / share.service_s if alone else rate * cores / share.load  # shared: all suffer alike
         backlog = self.backlogs.get(name, 0.0)
         after = max(0.0, backlog + (rate - capacity) * tick_s)
         law = law_of(
-            application, rate_per_s=rate, service_s=service_s, servers=cores, backlog=(backlog + after) / 2.0,
-            servers_load=None if shared is None else load, wait_s=None if shared is None else shared[1],
+            guest.application, rate_per_s=rate, service_s=share.service_s, servers=cores,
+            backlog=(backlog + after) / 2.0, servers_load=share.load, delay=share.delay,
         )  # fmt: skip
         self.backlogs[name], self.laws[name] = after, law
         served = rate * tick_s + backlog - after
         count = int(self.random.poisson(served))
-        window = self._window(law, count, application.target_ms, tick_s)
-        busy = served * service_s / tick_s
+        window = self._window(law, count, guest.application.target_ms, tick_s)
+        busy = served * share.service_s / tick_s
         arrivals = float(self.random.poisson(rate * tick_s)) / tick_s
         return replace(tenant, window=window, requests_per_s=arrivals, cpu_cores=min(busy, float(cores)))
 

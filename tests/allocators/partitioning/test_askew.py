@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from allocators.partitioning.askew import Askew
+from allocators.partitioning.demand import Demand, with_window, with_work
 from allocators.partitioning.node_view import NodeView, Units
 from allocators.partitioning.step import Step
 from estimators.latency import LatencyWindow
@@ -63,6 +64,19 @@ def test_nobody_gives_what_he_needs() -> None:
     _, _, history = run({"a": 9.0, "b": 5.0})
 
     assert min(units["b"][0] for units in history) >= 5
+
+
+def test_the_part_in_which_a_backlog_ends_is_not_read() -> None:
+    """All cores busy, then the last late ones of the queue, then what the place is really like."""
+    late, good = seen_window(3.0, 1000), seen_window(0.5, 1000)
+    demand = Demand()
+    seen = []
+    for busy_cores, window in ((4.0, late), (4.0, late), (3.0, late), (2.0, good)):
+        demand = with_work(demand, ways=5, cores=4.0, busy_cores=busy_cores, requests=1000, seconds=0.5)
+        demand = with_window(demand, window)
+        seen.append(demand.window)
+
+    assert seen == [None, None, None, good]
 
 
 def test_a_few_late_requests_are_no_reason() -> None:

@@ -24,6 +24,24 @@ def test_rows_are_written_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "simulated" in capsys.readouterr().out
 
 
+def test_the_oracle_of_fig_8(capsys: pytest.CaptureFixture[str]) -> None:
+    """23 of its 64 cells; the paper's own has 25."""
+    code = frame.main(["lab", "colocate", "--table", "heatmap", "--strategies", "oracle"])
+
+    assert code == 0
+    assert capsys.readouterr().out.startswith("oracle: 23 cells, the oracle 23;")
+
+
+@pytest.mark.parametrize(("step", "points"), [("5", [10.0, 75.0]), ("10", [10.0, 70.0])])
+def test_loads_rise_by_the_steps_asked_for(step: str, points: list[float], tmp_path: Path) -> None:
+    """On a 10 % grid all points are a whole number of tens."""
+    path = tmp_path / "rows.json"
+    words = ["--services", "2", "--rays", "2", "--strategies", "static", "--step", step]
+    frame.main(["lab", "colocate", *words, "--json", str(path)])
+
+    assert [row["emu_points"] for row in json.loads(path.read_text())] == points
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
