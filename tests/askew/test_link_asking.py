@@ -305,7 +305,9 @@ async def test_none_a_minute_asks_nobody() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"method": "dreams", "window_s": 1.0}, {"method": "sockets"},
-                                    {"method": "sockets", "window_s": math.nan}])  # fmt: skip
+                                    {"method": "sockets", "window_s": math.nan},
+                                    {"method": "sockets", "window_s": 1e-300},
+                                    {"method": "sockets", "window_s": 1.0, "cost_cpu_s": math.nan}])  # fmt: skip
 def test_an_answer_that_cannot_be_is_none(fields: dict[str, object]) -> None:
     """Another way than there is, and a window of no length: refused by name."""
     with pytest.raises(BadInputError, match="sockets or capture"):
