@@ -29,6 +29,7 @@ class Heard:
     at_s: float
     services: frozenset[ServiceName] = frozenset()
     asked: Asked | None = None  # None: it does not tell
+    is_unread: bool = False  # what it told last is of another version's types
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,11 @@ class LeaderSide:
     def followers(self) -> tuple[str, ...]:
         """The replicas that have a stream open."""
         return tuple(sorted(follower.peer for follower in self._followers))
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Those of them whose reports are of another version's types, and do not count."""
+        return tuple(name for name in self.followers if name in self._heard and self._heard[name].is_unread)
 
     def handler(self) -> grpc.GenericRpcHandler[pb.Report, pb.State]:
         """Return the handler to add to a grpc.aio server."""
@@ -140,11 +146,16 @@ class LeaderSide:
             follower.peer = report.replica[:200]
             telemetry = await asyncio.to_thread(telemetry_of, report)
             before = self._heard.get(follower.peer)
+            is_unread = telemetry is None and (
+                report.HasField("telemetry") or (before is not None and before.is_unread)
+            )
+            if is_unread and (before is None or not before.is_unread):
+                log.warning("replica %s is of another version: what its sidecars report does not count", follower.peer)
             if telemetry is None and before is not None:
                 telemetry = before.telemetry
             asked = reader.take(report.sidecars) if report.HasField("sidecars") else None
             services = frozenset(map(ServiceName, report.asked))
-            self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked)
+            self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked, is_unread)
 
     async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
         """Send each new tick until the follower ends or we lead no more."""

@@ -18,6 +18,7 @@ from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 
 T = TypeVar("T")
+_KINDS: dict[str, Any] = {"plan": Plan, "picture": Picture, "memory": Memory, "check": CheckMemory}
 MAJOR = 1
 SERVICE = "askew.replication.v1.Replicas"
 FOLLOW = f"/{SERVICE}/Follow"
@@ -44,7 +45,7 @@ class Reign:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A leader's tick. What a replica of other types could not read is None."""
+    """A leader's tick. What a replica of other types could not read is None, and named in ``unread``."""
 
     leader: str
     reign: Reign
@@ -52,6 +53,7 @@ class Decided:
     picture: Picture | None
     memory: Memory | None
     check: CheckMemory | None = None
+    unread: tuple[str, ...] = ()
 
 
 class StateEncoder:
@@ -124,6 +126,7 @@ class StateDecoder:
             picture=_taken(message.picture, Picture, self._picture, is_whole=is_whole),
             memory=memory,
             check=_taken(message.check, CheckMemory, self._check, is_whole=is_whole),
+            unread=tuple(name for name, kind in _KINDS.items() if getattr(message, name).form != form_of(kind)),
         )
 
 

@@ -12,11 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from askew.control_loop import Memory
+from askew.replication import leader_side
 from askew.replication import replicas_pb2 as pb
 from askew.replication.replicas import Replicas
 from askew.replication.settings import ReplicationSettings
 from askew.replication.tls_way import plain_channel
-from askew.replication.wire import FOLLOW, MAJOR, Decided
+from askew.replication.wire import FOLLOW, MAJOR, Decided, StateEncoder
 from estimators.client_rates import KnownRates
 from istio.self_check import CheckMemory, TakenBack
 from mesh.picture import Picture
@@ -177,6 +178,42 @@ async def test_a_replica_of_an_older_version_tells_services_alone(three: list[Me
         assert leader.replicas.asked({}) == {}
         assert leader.replicas.silent(frozenset(("a", "old"))) == {"old"}
         call.cancel()
+
+
+async def test_replicas_of_two_versions_say_what_they_cannot_read(
+    three: list[Member], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an upgrade rolls: the plan holds on both sides, the rest is said once and shown, and is over with it."""
+    a, b, _ = three
+    monkeypatch.setattr(StateEncoder, "_state", of_another_version(StateEncoder._state))
+    monkeypatch.setattr(leader_side, "telemetry_of", lambda _: None)
+    elect(a, b, term=1)
+    await followed(a, 1)
+    for count in (1, 2):
+        b.replicas.report(Telemetry(time_s=float(count)))
+        publish(a)
+        await until(lambda count=count: len(b.told) == count)  # type: ignore[misc]
+    await until(lambda: a.replicas.page()["followers_of_another_version"] == ["b"])
+    first, shown = b.told[-1], b.replicas.page()["not_taken_over"]
+    monkeypatch.undo()
+    b.replicas.report(Telemetry(time_s=3.0))
+    publish(a)
+    await until(lambda: not (a.replicas.leader_side.unread or b.replicas.follower_side.unread))
+
+    assert (first.plan is not None, first.picture, shown) == (True, None, ["picture"])
+    assert caplog.text.count("another version: not taken over: picture") == 1
+    assert caplog.text.count("replica b is of another version") == 1
+
+
+def of_another_version(state: Callable[..., pb.State]) -> Callable[..., pb.State]:
+    """Return what makes a state whose picture has other types."""
+
+    def other(*args: object) -> pb.State:
+        made = state(*args)
+        made.picture.form = "other"
+        return made
+
+    return other
 
 
 async def test_a_new_leader_knows_what_the_last_one_checked(three: list[Member]) -> None:
