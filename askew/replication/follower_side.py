@@ -146,8 +146,7 @@ class FollowerSide:
                 now = self._telemetry
                 if now is not None:
                     news, told = (None if now is told else now), now
-                    changes = asked.changes(self._asked)
-                    report = await asyncio.to_thread(report_message, self._replica, news, self._asked, changes)
+                    report = await asyncio.to_thread(report_message, self._replica, news, self._asked, asked)
                     await call.write(report)
 
 

@@ -13,7 +13,7 @@ import grpc.aio
 from askew.replication import replicas_pb2 as pb
 from askew.replication.asked import Asked, AskedReader
 from askew.replication.merging import without_records
-from askew.replication.wire import SERVICE, Decided, StateEncoder, telemetry_of
+from askew.replication.wire import SERVICE, Decided, StateEncoder, reported
 from mesh.telemetry import Telemetry
 from mesh.topology import ServiceName
 
@@ -144,7 +144,7 @@ class LeaderSide:
         reader = AskedReader()
         while (report := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             follower.peer = report.replica[:200]
-            telemetry = await asyncio.to_thread(telemetry_of, report)
+            telemetry, asked = await asyncio.to_thread(reported, report, reader)
             before = self._heard.get(follower.peer)
             is_unread = telemetry is None and (
                 report.HasField("telemetry") or (before is not None and before.is_unread)
@@ -153,7 +153,6 @@ class LeaderSide:
                 log.warning("replica %s is of another version: what its sidecars report does not count", follower.peer)
             if telemetry is None and before is not None:
                 telemetry = before.telemetry
-            asked = reader.take(report.sidecars) if report.HasField("sidecars") else None
             services = frozenset(map(ServiceName, report.asked))
             self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked, is_unread)
 
