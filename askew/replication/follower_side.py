@@ -96,7 +96,7 @@ class FollowerSide:
         try:
             await asyncio.wait((following, changed), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.follows = ""
+            self.follows, self.unread = "", ()
             for task in (following, changed):
                 task.cancel()
             await asyncio.wait((following, changed))
