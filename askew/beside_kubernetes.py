@@ -44,6 +44,8 @@ class BesideKubernetes:
         self.steering: Steering | None = None
         self._changed = asyncio.Event()
         self.check: SidecarCheck | None = None
+        self._applied: frozenset[ServiceName] = frozenset()
+        self._untold = asyncio.Event()
 
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled. Raises CommandError where there is no cluster to connect to, or a port is taken.
@@ -100,7 +102,7 @@ class BesideKubernetes:
             self.settings.istio,
             lambda: desired(plane, source, self.settings.istio, left_alone=self._check().check.unheard),
             as_leader=election.as_leader,
-            on_done=lambda applied: self._tell_services(source, teller, applied),
+            on_done=self._note_applied,
         )
         source.on_seen = plane.on_plan = self.steering.note_change
         replicas.take_part(election)
@@ -114,6 +116,7 @@ class BesideKubernetes:
             parts.create_task(guarded("replicas", replicas.run()), name="replicas")
             parts.create_task(guarded("steering", self._steer_while_leading(election)), name="steering")
             parts.create_task(guarded("self-check", self._check_itself()), name="self-check")
+            parts.create_task(guarded("telling", self._keep_told(source, teller)), name="telling")
             parts.create_task(guarded("election", election.run()), name="election")
             advising = advise_of_moves(agents, advisor, lambda: source.cluster.pods)
             parts.create_task(guarded("move advice", advising), name="move-advice")
@@ -134,16 +137,23 @@ class BesideKubernetes:
         self._check().take(decided)
         self.plane.follow(decided)
 
-    async def _tell_services(
-        self, source: KubernetesSource, teller: ServiceTeller, applied: frozenset[ServiceName]
-    ) -> None:
-        """Bring conditions and Events of the annotated Services up to date."""
-        check = self._check()
-        check.applied(applied)
-        self._look_for_sidecars()
-        topology, services = source.topology or Topology(), source.cluster.services.values()
-        await teller.step(services, topology, source.findings, applied=applied, check=check.check)
-        await teller.tell_missing(services, check.missing)
+    async def _note_applied(self, applied: frozenset[ServiceName]) -> None:
+        """Take in what is in the cluster. It waits for nobody: the next look may have to take something back."""
+        assert self.steering is not None
+        self._check().applied(applied)
+        if self._look_for_sidecars():
+            self.steering.note_change()
+        self._applied = applied
+        self._untold.set()
+
+    async def _keep_told(self, source: KubernetesSource, teller: ServiceTeller) -> None:
+        """Bring conditions and Events of the annotated Services up to date after each look, until cancelled."""
+        while True:
+            await self._untold.wait()
+            self._untold.clear()
+            topology, services, check = source.topology or Topology(), source.cluster.services.values(), self._check()
+            await teller.step(services, topology, source.findings, applied=self._applied, check=check.check)
+            await teller.tell_missing(services, check.missing)
 
     async def _check_itself(self) -> None:
         """Have it told, until cancelled, where sidecars do not come for what they should, or come at last."""

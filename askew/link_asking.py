@@ -43,9 +43,13 @@ MOST_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """Why a container is not asked for, until when, and since when its agent's line stood that said so."""
+    """Why a container is not asked for, until when, and since when its agent's line stood that said so.
+
+    ``name`` is what the agent was to know it by: a container that was started anew may have another.
+    """
 
     reason: str
+    name: str
     until_s: float
     line_since_s: float
 
@@ -178,13 +182,14 @@ class LinkAsker:
         if said == "failed":
             self._on_error()
         until_s = self._now_s() + (REFUSED_S if said == "refused" else RENEWED_S)
-        self._refusals[container.name] = _Refusal(reason, until_s, line.since_s)
+        self._refusals[container.name] = _Refusal(reason, self.name_of(container.name), until_s, line.since_s)
         log.info("the agent of %s does not measure %s: %s", container.node, container.name, reason)
 
     def _stands(self, topology: Topology, name: ContainerName, refusal: _Refusal) -> bool:
         container = topology.container_by_name.get(name)
         line = None if container is None else self._lines.get(container.node)
-        began_anew = line is not None and line.since_s != refusal.line_since_s
+        is_another = self.name_of(name) != refusal.name
+        began_anew = is_another or (line is not None and line.since_s != refusal.line_since_s)
         return container is not None and not began_anew and self._now_s() < refusal.until_s
 
     def _obstacle(self, container: Container) -> str:

@@ -48,7 +48,6 @@ class SidecarCheck(Collector):
         self._limit_s = limit_s(settings.istio.initial_fetch_timeout_s)
         self._handed: tuple[float, CheckMemory] | None = None
         self._homes: tuple[Topology, dict[ContainerName, ServiceName]] = Topology(), {}
-        self.silent: frozenset[str] = frozenset()
         self._begin(CheckMemory())
 
     def _begin(self, handed: CheckMemory) -> None:
@@ -56,6 +55,7 @@ class SidecarCheck(Collector):
         self.check = SelfCheck(self._limit_s, handed, now_s=now_s, epoch_s=epoch_s)
         self._roll = RollCall(handed.came)
         self._applied: frozenset[ServiceName] | None = None
+        self.silent: frozenset[str] = frozenset()
         self._looked_s = self._counted_s = now_s - REST_S
         self.missing: dict[ServiceName, tuple[ContainerName, ...]] = {}
 

@@ -27,6 +27,8 @@ OUTCOMES: Mapping[Outcome, int] = {
     "refused": pb.REFUSED,
     "failed": pb.FAILED,
 }
+SHORTEST_WINDOW_S = 0.001
+"""Of a measurement; bytes of less make rates that no arithmetic holds."""
 _METHODS: Mapping[str, Method] = {"sockets": "sockets", "capture": "capture"}
 _SIDES: Mapping[str, Side] = {"client": "client", "server": "server"}
 _OUTCOME_OF = {number: outcome for outcome, number in OUTCOMES.items()}
@@ -216,9 +218,10 @@ def measurement_of(response: pb.MeasureResponse, container: ContainerName) -> Me
     """Return the measurement of a message, None where no way worked. Raises BadInputError for one that cannot be."""
     if not response.method:
         return None
-    if response.method not in _METHODS or not 0.0 < response.window_s < math.inf:
-        found = f"method {response.method!a}, window_s {response.window_s:g}"
-        raise BadInputError("", found, f"{' or '.join(_METHODS)}, and seconds > 0")
+    is_sane = SHORTEST_WINDOW_S <= response.window_s < math.inf and 0.0 <= response.cost_cpu_s < math.inf
+    if response.method not in _METHODS or not is_sane:
+        found = f"method {response.method!a}, window_s {response.window_s:g}, cost_cpu_s {response.cost_cpu_s:g}"
+        raise BadInputError("", found, f"{' or '.join(_METHODS)}, {SHORTEST_WINDOW_S:g} s or more, and a cost >= 0")
     links = tuple(
         LinkBytes(
             link.peer,

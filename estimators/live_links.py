@@ -63,7 +63,7 @@ def live_links(
         calls = list(dict.fromkeys((call.client, call.server) for call in topology.calls if call.client != call.server))
     relations = {call: _relation(topology, call, usable, requests, now_s=now_s) for call in calls}
     whole = {call: relation for call, relation in relations.items() if relation is not None}
-    is_call = calls if topology.calls is not None else told
+    is_call = relations if topology.calls is not None else told
     whole |= {call: relation for call, relation in told.items() if call in is_call and call not in whole}
     unknown = [call for call in calls if call not in whole]
     measured = _measured(whole, frozenset(unknown))

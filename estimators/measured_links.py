@@ -36,7 +36,7 @@ def measured_relations(topology: Topology, samples: Iterable[LinkSample], *, now
     """Return what clients exchanged with the services that are measured whole, as bytes per second.
 
     A service of which a container has no sample of the last 15 minutes is none, nor is a client that nobody could name:
-    an address of no container, or of containers of several services. O(containers + links of the samples).
+    an address of no container, of containers of several services, or of a node. O(containers + links of the samples).
     """
     known = held(samples, now_s=now_s)
     if not known:
@@ -79,11 +79,14 @@ def _served(links: Iterable[LinkBytes], container: Container, *, by_port: bool) 
 
 
 def _clients(topology: Topology) -> dict[str, ServiceName | None]:
-    """Return whose address each is; None where containers of several services share it."""
+    """Return whose address each is; None where containers of several services share it.
+
+    None for a node's own address, too: the kubelet's probes come from there, and whoever is masqueraded.
+    """
     found: dict[str, ServiceName | None] = {}
     for container in topology.container_by_name.values():
         known = found.setdefault(container.address, container.service)
-        if known != container.service:
+        if known != container.service or container.on_host_network:
             found[container.address] = None
     return found
 

@@ -37,8 +37,12 @@ class ObjectStore(Protocol):
 
 @dataclass(slots=True)
 class Outcome:
-    """What was done; ``refused`` holds objects that are another's or may not be written, each with why."""
+    """What was done; ``refused`` holds objects that are another's or may not be written, each with why.
 
+    ``tried`` are those that were to be applied: where a run is broken off, the last of them may be there.
+    """
+
+    tried: list[Ref] = field(default_factory=list)
     applied: list[Ref] = field(default_factory=list)
     deleted: list[Ref] = field(default_factory=list)
     refused: dict[Ref, str] = field(default_factory=dict)
@@ -49,15 +53,22 @@ Pace = Callable[[Sequence[KubeObject], Sequence[KubeObject]], Sequence[KubeObjec
 
 
 async def reconcile(
-    store: ObjectStore, to: Integration, wanted: Sequence[KubeObject], *, pace: Pace = lambda wanted, present: wanted
+    store: ObjectStore,
+    to: Integration,
+    wanted: Sequence[KubeObject],
+    *,
+    pace: Pace = lambda wanted, present: wanted,
+    outcome: Outcome | None = None,
 ) -> Outcome:
     """Make our objects those that are ``wanted``: what is missing or differs is applied, what is too much deleted.
+
+    ``outcome`` is filled as it goes, for who must know what was done though the run is broken off.
 
     Idempotent: a run that was broken off is ended by the next. An object of one of our names that is another's is left
     as it is, and told of in the outcome. Raises what the store raises when the API is away.
     """
     present = await find_ours(store, to, kinds_of(to))
-    outcome = Outcome()
+    outcome = outcome or Outcome()
     for action in difference(pace(wanted, present), present):
         await _do(store, action, outcome)
     return outcome
@@ -101,6 +112,7 @@ async def _do(store: ObjectStore, action: Action, outcome: Outcome) -> None:
     kind = _BY_NAME[ref.kind]
     try:
         if isinstance(action, Apply):
+            outcome.tried.append(ref)
             await store.apply(kind, action.body, force=action.force)
             outcome.applied.append(ref)
         elif isinstance(action, Delete):

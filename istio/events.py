@@ -64,7 +64,7 @@ class ServiceTeller:
         A Service that cannot be written (it has gone, the server is away) is tried again at the next step.
         """
         written = 0
-        for service in services:
+        for service in tuple(services):  # of a cluster that changes while we write
             if not self._leadership.is_leader:
                 return written
             name = ServiceName(f"{service.name}.{service.namespace}")
@@ -102,7 +102,7 @@ class ServiceTeller:
     ) -> None:
         """Tell of each Service in ``missing`` once, until nobody is missing any more; the leader does."""
         self._missed &= missing.keys()
-        for service in services:
+        for service in tuple(services):
             name = ServiceName(f"{service.name}.{service.namespace}")
             if name not in missing or name in self._missed or not self._leadership.is_leader:
                 continue

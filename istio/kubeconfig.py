@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-from pathlib import Path
 from typing import Any
 
 from kubernetes_asyncio.client.configuration import Configuration
@@ -47,7 +46,7 @@ def why_refused(error: Exception) -> str:
 
 
 def _read(files: str) -> Any:
-    if not any(Path(one).expanduser().is_file() for one in files.split(os.pathsep)):
+    if not any(os.path.isfile(os.path.expanduser(one)) for one in files.split(os.pathsep)):
         raise ConfigException(f"no file {files}")  # the library would miss a key in it instead
     return KubeConfigMerger(files).config
 

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 RESYNC_S = 30.0
 """Objects are looked at again after this long though nothing has changed: someone may have edited or deleted one."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
+MOST_NEW = 100
+"""EnvoyFilters that one look adds: only when it is over is it known since when sidecars have had to come for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Steering:
         self._pace = NativePace(now_s)
         self._native: dict[Ref, tuple[float, KubeObject]] = {}
         self._refused: Mapping[Ref, str] = {}
+        self._later: frozenset[Ref] = frozenset()
         self.written: frozenset[ServiceName] = frozenset()  # whose filters we wrote ourselves, not a leader before us
 
     def note_change(self) -> None:
@@ -99,13 +102,28 @@ class Steering:
         """Reconcile once. Raises IstioError while the API is away."""
         desired = self._desired()
         wanted = [self._steady(one) for one in desired.objects]
-        outcome = await reconcile(self._store, self._to, wanted, pace=self._pace.paced)
-        self.written |= frozenset(steered_services(outcome.applied))
+        outcome = Outcome()
+        try:
+            await reconcile(self._store, self._to, wanted, pace=self._paced, outcome=outcome)
+        finally:  # who was broken off finds them there the next time, and must not take them for another's
+            sent = [ref for ref in outcome.tried if ref not in outcome.refused]
+            self.written |= frozenset(steered_services(sent))
         for ref, why in sorted(outcome.refused.items() - self._refused.items(), key=str):
             log.error("%s stays as it is (another's, or not ours to write): %s", ref, why)
         self._refused = outcome.refused
+        if self._later and outcome.applied:
+            self._changed.set()
         await self._tell(desired, outcome)
         return outcome
+
+    def _paced(self, wanted: Sequence[KubeObject], present: Sequence[KubeObject]) -> list[KubeObject]:
+        """Return what should be there after this look: of many new filters some, those last that were refused."""
+        found = self._pace.paced(wanted, present)
+        there = set(map(ref_of, present))
+        filters = [ref_of(one) for one in found if one["kind"] == "EnvoyFilter"]
+        new = [ref for ref in filters if ref not in there]
+        self._later = frozenset(sorted(new, key=lambda ref: ref in self._refused)[MOST_NEW:])
+        return [one for one in found if ref_of(one) not in self._later]
 
     def _steady(self, wanted: KubeObject) -> KubeObject:
         """Return an object of mode native as it was, while its weights alone are other and it was written just now.
@@ -127,9 +145,8 @@ class Steering:
         return wanted
 
     async def _tell(self, desired: Desired, outcome: Outcome) -> None:
-        there = [
-            ref for ref in map(ref_of, desired.objects) if ref not in outcome.refused and ref not in self._pace.held
-        ]
+        absent = outcome.refused.keys() | self._pace.held | self._later
+        there = [ref for ref in map(ref_of, desired.objects) if ref not in absent]
         try:
             await self._on_done(frozenset(steered_services(there)))
         except IstioError as error:  # what counts is done

@@ -24,7 +24,7 @@ class CannotCheckTokenError(XdsError):
 
 
 class TooManyOfPeerError(XdsError):
-    """One address asks for more than any sidecar needs: RESOURCE_EXHAUSTED, with this message."""
+    """One pod or address asks for more than any sidecar needs: RESOURCE_EXHAUSTED, with this message."""
 
 
 class BadSettingsError(XdsError):

@@ -51,7 +51,7 @@ class XdsServer:
         self._gate = (
             None
             if check_token is None
-            else TokenGate(check_token, metrics, account_of=account_of, most_streams=settings.token_streams_per_address)
+            else TokenGate(check_token, metrics, account_of=account_of, most_streams=settings.token_streams_per_pod)
         )
         self._service = DiscoveryService(store, settings, metrics, admission=admission)
         self._server: grpc.aio.Server | None = None
@@ -105,7 +105,7 @@ class XdsServer:
         assert self.certificates is not None
         # Anybody may connect here: who then opens no stream is sent away, and all of them together leave half of the
         # descriptors to others. gRPC does not tell whose a connection is before it has a stream.
-        most = settings.token_streams_per_address
+        most = settings.token_streams_per_pod
         server = grpc.aio.server(
             options=[
                 *_options(settings),

@@ -75,8 +75,8 @@ class XdsSettings:
     token_port: int = 0
     """A further TCP port, TLS without client certificates, whose clients show a service account's token; 0: none."""
 
-    token_streams_per_address: int = 5000
-    """Streams that one address may have open on that port: Envoy opens one for each steered Service; 0: any."""
+    token_streams_per_pod: int = 5000
+    """Streams that one pod may have open there, one for each steered Service, and an address to be judged; 0: any."""
 
     plaintext_beyond_loopback: bool = False
     """Whether the port may be plaintext on an address that others reach. Then everyone may claim to be any proxy."""

@@ -59,7 +59,8 @@ class TokenGate:
     """Lets a stream in whose token counts, as the proxies that are its owner's.
 
     ``account_of`` returns a proxy's service account as the source knows it; empty where it does not. ``most_streams``
-    is how many streams one address may have open; 0 for any number.
+    is how many streams one pod may have open, and one address to be judged; 0 for any number. A token that is bound to
+    no pod counts for its address. Many sidecars may be one address, behind a node that masquerades.
     """
 
     def __init__(
@@ -85,13 +86,20 @@ class TokenGate:
         CannotCheckTokenError
             where nobody can say so now: who is not known stays outside.
         TooManyOfPeerError
-            for an address with too many streams, or whose tokens were refused too often.
+            for a pod or an address with too many streams, or one whose tokens were refused too often.
         """
         peer = stream.peer()
         address = address_of(peer)
         try:
-            self._count(stream, address)
-            owner = await self._check(self._bearer_of(stream), address)
+            token = self._bearer_of(stream)
+            self._begin(address)
+            try:
+                owner = await self._check(token, address)
+            finally:
+                self._end(address)
+            whose = f"pod {owner.namespace}/{owner.pod}" if owner.pod else address
+            self._begin(whose)
+            stream.add_done_callback(lambda _: self._end(whose))
         except RefuseTokenError as error:
             self._refusals.labels("refused").inc()
             self._log.say(peer, error)
@@ -105,18 +113,17 @@ class TokenGate:
             raise
         return lambda proxy_id: self._bind(owner, proxy_id, peer)
 
-    def _count(self, stream: Opened, address: str) -> None:
-        """Count a stream as its address's until it ends; the one too many is not counted."""
-        if self._most_streams and self._open[address] >= self._most_streams:
-            allowed = f"allowed: {self._most_streams} (xds.token_streams_per_address)"
-            raise TooManyOfPeerError(f"streams: found {self._open[address]} open from {address}, {allowed}")
-        self._open[address] += 1
-        stream.add_done_callback(lambda _: self._ended(address))
+    def _begin(self, whose: str) -> None:
+        """Count a stream; the one too many is not counted."""
+        if self._most_streams and self._open[whose] >= self._most_streams:
+            allowed = f"allowed: {self._most_streams} (xds.token_streams_per_pod)"
+            raise TooManyOfPeerError(f"streams: found {self._open[whose]} open of {whose}, {allowed}")
+        self._open[whose] += 1
 
-    def _ended(self, address: str) -> None:
-        self._open[address] -= 1
-        if not self._open[address]:
-            del self._open[address]
+    def _end(self, whose: str) -> None:
+        self._open[whose] -= 1
+        if not self._open[whose]:
+            del self._open[whose]
 
     def _bearer_of(self, stream: Opened) -> str:
         """Return the one bearer token of a stream."""

@@ -7,6 +7,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 HELP = "run the control plane"
 WHOLE_STOP_S = 4.5
+MOST_DESCRIPTORS = 1 << 20
 IN_A_CLUSTER = "0.0.0.0"  # the kubelet's probes come from elsewhere; the pages still answer loopback or a token alone
 
 
@@ -113,10 +115,19 @@ def _check_access(settings: ServeSettings) -> None:
         raise CommandError(one_line(str(error))) from error
 
 
+def raise_descriptors() -> None:
+    """Take as many descriptors as we may have: each sidecar is a connection, and of old a process begins with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 async def _serve(root: ControlPlane | BesideKubernetes) -> None:
     """Run the control plane until SIGTERM or SIGINT; then it has a limited time to stop."""
     # Thousands of long-lived clients make Python's full collections dear, and the server makes next to no cycles.
     gc.set_threshold(50_000, 50, 100)
+    raise_descriptors()
     plane = asyncio.create_task(root.run(), name="control-plane")
     loop = asyncio.get_running_loop()
 

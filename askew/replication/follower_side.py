@@ -59,6 +59,7 @@ class FollowerSide:
         self.reign = Reign()
         self.error = ""
         self.follows = ""
+        self.unread: tuple[str, ...] = ()
 
     def report(self, telemetry: Telemetry, asked: Asked = NOBODY) -> None:
         """Have this sent to the leader; what has not gone yet is superseded (its records are given up)."""
@@ -95,7 +96,7 @@ class FollowerSide:
         try:
             await asyncio.wait((following, changed), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.follows = ""
+            self.follows, self.unread = "", ()
             for task in (following, changed):
                 task.cancel()
             await asyncio.wait((following, changed))
@@ -125,6 +126,11 @@ class FollowerSide:
     def _take(self, decided: Decided) -> None:
         # Of an old leader that does not know yet that it is one, nothing is taken. A Lease that was deleted and made
         # anew counts from the beginning again: what we see in it ourselves is as good as a later term.
+        if decided.unread and decided.unread != self.unread:
+            log.warning(
+                "leader %s is of another version: not taken over: %s", decided.leader, ", ".join(decided.unread)
+            )
+        self.unread = decided.unread
         begins_anew = decided.reign.term == self._term() != self.reign.term
         if decided.reign > self.reign or begins_anew:
             self.reign = decided.reign
@@ -140,8 +146,7 @@ class FollowerSide:
                 now = self._telemetry
                 if now is not None:
                     news, told = (None if now is told else now), now
-                    changes = asked.changes(self._asked)
-                    report = await asyncio.to_thread(report_message, self._replica, news, self._asked, changes)
+                    report = await asyncio.to_thread(report_message, self._replica, news, self._asked, asked)
                     await call.write(report)
 
 

@@ -13,7 +13,7 @@ import grpc.aio
 from askew.replication import replicas_pb2 as pb
 from askew.replication.asked import Asked, AskedReader
 from askew.replication.merging import without_records
-from askew.replication.wire import SERVICE, Decided, StateEncoder, telemetry_of
+from askew.replication.wire import SERVICE, Decided, StateEncoder, reported
 from mesh.telemetry import Telemetry
 from mesh.topology import ServiceName
 
@@ -29,6 +29,7 @@ class Heard:
     at_s: float
     services: frozenset[ServiceName] = frozenset()
     asked: Asked | None = None  # None: it does not tell
+    is_unread: bool = False  # what it told last is of another version's types
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +75,11 @@ class LeaderSide:
     def followers(self) -> tuple[str, ...]:
         """The replicas that have a stream open."""
         return tuple(sorted(follower.peer for follower in self._followers))
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Those of them whose reports are of another version's types, and do not count."""
+        return tuple(name for name in self.followers if name in self._heard and self._heard[name].is_unread)
 
     def handler(self) -> grpc.GenericRpcHandler[pb.Report, pb.State]:
         """Return the handler to add to a grpc.aio server."""
@@ -138,13 +144,17 @@ class LeaderSide:
         reader = AskedReader()
         while (report := await context.read()) is not grpc.aio.EOF:  # type: ignore[attr-defined]
             follower.peer = report.replica[:200]
-            telemetry = await asyncio.to_thread(telemetry_of, report)
+            telemetry, asked = await asyncio.to_thread(reported, report, reader)
             before = self._heard.get(follower.peer)
+            is_unread = telemetry is None and (
+                report.HasField("telemetry") or (before is not None and before.is_unread)
+            )
+            if is_unread and (before is None or not before.is_unread):
+                log.warning("replica %s is of another version: what its sidecars report does not count", follower.peer)
             if telemetry is None and before is not None:
                 telemetry = before.telemetry
-            asked = reader.take(report.sidecars) if report.HasField("sidecars") else None
             services = frozenset(map(ServiceName, report.asked))
-            self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked)
+            self._heard[follower.peer] = Heard(telemetry, self._now_s(), services, asked, is_unread)
 
     async def _write(self, follower: Follower, reader: asyncio.Task[None], context: Context) -> None:
         """Send each new tick until the follower ends or we lead no more."""

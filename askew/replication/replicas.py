@@ -175,7 +175,9 @@ class Replicas:
             "leader": "" if self._election is None else self._election.holder,
             "term": side.reign.term if self._election is None else self._election.term,
             "followers": list(self.leader_side.followers),
+            "followers_of_another_version": list(self.leader_side.unread),
             "follows": side.follows,
+            "not_taken_over": list(side.unread),
             "last_heard": {"term": side.reign.term, "sequence": side.reign.sequence},
             "error": side.error,
         }

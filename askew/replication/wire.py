@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from askew.control_loop import Memory
 from askew.replication import replicas_pb2 as pb
-from askew.replication.asked import Asked, services_of
+from askew.replication.asked import Asked, AskedReader, AskedWriter, services_of
 from askew.replication.errors import CodecError
 from askew.replication.parts import PartReader, PartWriter
 from askew.replication.value_codec import decode, encode, form_of
@@ -18,6 +18,7 @@ from mesh.plan import Plan
 from mesh.telemetry import Telemetry
 
 T = TypeVar("T")
+_KINDS: dict[str, Any] = {"plan": Plan, "picture": Picture, "memory": Memory, "check": CheckMemory}
 MAJOR = 1
 SERVICE = "askew.replication.v1.Replicas"
 FOLLOW = f"/{SERVICE}/Follow"
@@ -44,7 +45,7 @@ class Reign:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A leader's tick. What a replica of other types could not read is None."""
+    """A leader's tick. What a replica of other types could not read is None, and named in ``unread``."""
 
     leader: str
     reign: Reign
@@ -52,6 +53,7 @@ class Decided:
     picture: Picture | None
     memory: Memory | None
     check: CheckMemory | None = None
+    unread: tuple[str, ...] = ()
 
 
 class StateEncoder:
@@ -124,6 +126,7 @@ class StateDecoder:
             picture=_taken(message.picture, Picture, self._picture, is_whole=is_whole),
             memory=memory,
             check=_taken(message.check, CheckMemory, self._check, is_whole=is_whole),
+            unread=tuple(name for name, kind in _KINDS.items() if getattr(message, name).form != form_of(kind)),
         )
 
 
@@ -131,19 +134,23 @@ def _taken(value: pb.Value, kind: type[T], reader: PartReader[T], *, is_whole: b
     return reader.take(value.data, is_whole=is_whole) if value.form == form_of(kind) else None
 
 
-def report_message(replica: str, telemetry: Telemetry | None, asked: Asked, changes: pb.Asked) -> pb.Report:
-    """Return what a follower's sidecars told it (None: nothing new) and ask it for, as it is sent. O(samples)."""
-    told = None if telemetry is None else _value(telemetry, Telemetry)
+def report_message(replica: str, telemetry: Telemetry | None, asked: Asked, writer: AskedWriter) -> pb.Report:
+    """Return what a follower's sidecars told it (None: nothing new) and ask it for, as it is sent.
+
+    ``writer`` knows what was told of the latter. O(samples + subscriptions of who asks for something else).
+    """
+    told, changes = None if telemetry is None else _value(telemetry, Telemetry), writer.changes(asked)
     return pb.Report(major=MAJOR, replica=replica, telemetry=told, asked=sorted(services_of(asked)), sidecars=changes)
 
 
-def telemetry_of(message: pb.Report) -> Telemetry | None:
-    """Return a follower's telemetry; None where there is none, or its types are others.
+def reported(message: pb.Report, reader: AskedReader) -> tuple[Telemetry | None, Asked | None]:
+    """Return a follower's telemetry, None where there is none or its types are others, and who asks it for what.
 
     Raises CodecError as ``decided_of`` does.
     """
     _check_major(message.major)
-    return _read(message.telemetry, Telemetry)
+    asked = reader.take(message.sidecars) if message.HasField("sidecars") else None
+    return _read(message.telemetry, Telemetry), asked
 
 
 def _check_major(major: int) -> None:

@@ -195,6 +195,16 @@ async def test_it_is_asked_by_the_name_that_the_agent_knows(tmp_path: Path) -> N
         assert (one.sockets.asked, one.asker.samples()[0].measurement.container) == ([("id-of-shop-1", 2.0)], "shop-1")
 
 
+async def test_a_container_that_was_started_anew_is_asked_for_anew(tmp_path: Path) -> None:
+    """It is another to the agent, which did not know the one that was asked for."""
+    async with world(tmp_path, names=("second",)) as one:
+        one.asker.name_of = lambda name: "first"
+        assert [await one.ask(), await one.ask()] == ["shop-1", ""]
+        one.asker.name_of = lambda name: "second"
+        assert await one.ask() == "shop-1"
+        assert one.asker.counts == {"measured": 1, "incomplete": 0, "refused": 1, "failed": 0}
+
+
 async def test_an_agent_that_hangs_is_given_up(tmp_path: Path) -> None:
     """After the window and the deadline; it is tried again as late as a sample would be renewed."""
     async with world(tmp_path, deadline_s=0.3, measure_s=0.1, sockets=Way("sockets", hangs=True)) as one:
@@ -305,7 +315,9 @@ async def test_none_a_minute_asks_nobody() -> None:
 
 
 @pytest.mark.parametrize("fields", [{"method": "dreams", "window_s": 1.0}, {"method": "sockets"},
-                                    {"method": "sockets", "window_s": math.nan}])  # fmt: skip
+                                    {"method": "sockets", "window_s": math.nan},
+                                    {"method": "sockets", "window_s": 1e-300},
+                                    {"method": "sockets", "window_s": 1.0, "cost_cpu_s": math.nan}])  # fmt: skip
 def test_an_answer_that_cannot_be_is_none(fields: dict[str, object]) -> None:
     """Another way than there is, and a window of no length: refused by name."""
     with pytest.raises(BadInputError, match="sockets or capture"):

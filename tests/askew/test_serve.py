@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import resource
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 
 from askew.__main__ import main
+from askew.cli.serve import MOST_DESCRIPTORS
 from askew.control_plane import ControlPlane
 from askew.settings import HttpSettings, ServeSettings
 from tests.askew.running_plane import Running, running_plane
@@ -234,6 +236,25 @@ async def test_a_signal_ends_it_with_exit_0(tmp_path: Path, number: signal.Signa
     assert b"Traceback" not in rest
     assert b"ready: 3 services; xds on 127.0.0.1 port " in line
     assert rest.index(f"{number.name}: stopping".encode()) < rest.index(b": stopped")
+
+
+async def test_it_takes_as_many_descriptors_as_it_may_have(tmp_path: Path) -> None:
+    """Each sidecar is a connection; containers begin with a soft limit of 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard // 2, hard))
+    try:
+        process = await _start(tmp_path, "--http", "127.0.0.1:0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert process.stderr is not None
+    async with asyncio.timeout(30):
+        while b"ready" not in await process.stderr.readline():
+            pass
+        found = resource.prlimit(process.pid, resource.RLIMIT_NOFILE)
+        process.terminate()
+        await process.wait()
+
+    assert found == (min(hard, MOST_DESCRIPTORS), hard)
 
 
 async def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:

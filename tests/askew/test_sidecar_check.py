@@ -179,6 +179,8 @@ def test_while_a_replica_is_not_heard_nobody_new_is_missing(world: World) -> Non
 
     assert world.check.page()["replicas_not_heard"] == ["askew-2"]
     assert world.check.missing == {}
+    world.check.leadership_changed(leads=False)
+    assert world.check.page()["replicas_not_heard"] == []  # only who leads can say
 
 
 def test_gateways_are_waited_for_where_they_are_steered(world: World) -> None:

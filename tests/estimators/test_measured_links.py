@@ -80,6 +80,17 @@ def _at(service: Service, address: str) -> Container:
     return replace(service.containers[1], address=address)
 
 
+def test_what_comes_from_a_nodes_own_address_is_nobodys() -> None:
+    """The kubelet's probes do, and who is masqueraded, not only the one service that uses the host's network."""
+    topology = mesh()
+    web, shop, cart = topology.services
+    on_host = tuple(replace(one, on_host_network=True) for one in cart.containers)
+    probed = sample("shop-1", *(served(one.address, 70, 70) for one in on_host), served("127.5.0.1", 500, 5000))
+    topology = replace(topology, services=(web, shop, replace(cart, containers=on_host)))
+
+    assert measured_relations(topology, (probed, sample("shop-2")), now_s=NOW_S).keys() == {(WEB, SHOP)}
+
+
 def test_what_missed_bytes_is_half_sure() -> None:
     """Nobody knows how many."""
     samples = (OF_SHOP[0], sample("shop-2", complete=False))

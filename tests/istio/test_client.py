@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
@@ -210,6 +211,16 @@ async def test_no_configuration_is_told_in_one_line(tmp_path: Path) -> None:
     """A person reads what would be taken."""
     with pytest.raises(CannotConnectError, match=r"allowed: kubernetes\.api_server"):
         await connect(KubernetesSettings(kubeconfig=str(tmp_path / "none")))
+
+
+async def test_who_has_no_home_is_told_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container's user that no file names, outside of a cluster."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 424242)
+
+    with pytest.raises(CannotConnectError, match=r"found no file ~/\.kube/config, allowed:"):
+        await connect(KubernetesSettings())
 
 
 async def test_a_kubeconfig_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

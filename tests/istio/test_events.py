@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeVar
 
 import pytest
 
@@ -21,6 +21,7 @@ from tests.istio.leads import Leads
 from tests.istio.seen import seen
 
 REVIEWS = ServiceName("reviews.default")
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -163,6 +164,34 @@ async def test_sidecars_that_are_missing_are_told_of_once_until_none_is(
     (event,) = api.all_of("Event")
     assert (event["reason"], event["type"], event["count"]) == ("AskewSidecarsMissing", "Warning", 2)
     assert "shop/web-0, shop/web-1, shop/web-2 and 2 more" in event["message"]
+
+
+class LeadsWhileThingsChange(Leads):
+    """Each write takes time, in which the cluster's Services are others."""
+
+    def __init__(self, services: dict[str, Service]) -> None:
+        self._services = services
+
+    async def as_leader(self, write: Callable[[], Awaitable[T]]) -> T:
+        one = next(iter(self._services.values()))
+        self._services[f"more-{len(self._services)}"] = one
+        return await write()
+
+
+async def test_a_service_that_comes_while_others_are_told_ends_nothing(
+    api: ApiServer, client: KubernetesClient
+) -> None:
+    """What is gone through is the cluster's own, which the watch changes meanwhile."""
+    api.put(service(routing="wrong"))
+    known = prune(SERVICES, api.get("Service", "reviews"))
+    assert isinstance(known, Service)
+    services = {"reviews": known}
+    teller = ServiceTeller(client, LeadsWhileThingsChange(services))
+    found = seen(api.get("Service", "reviews"), pod("a"), endpoint_slice(endpoint("10.0.0.1", "a")))
+    await teller.step(services.values(), found.topology, found.findings, applied=frozenset())
+    await teller.tell_missing(services.values(), {REVIEWS: [ContainerName("web-0.shop")]})
+
+    assert events(api) == [("AskewUnsupported", 1), ("AskewSidecarsMissing", 1)]
 
 
 async def test_conditions_of_others_stay(api: ApiServer, client: KubernetesClient) -> None:

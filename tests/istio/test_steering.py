@@ -11,12 +11,12 @@ import pytest
 
 from istio.client import KubernetesClient, connect
 from istio.envoy_filters import render
-from istio.errors import NotPermittedError
+from istio.errors import NotPermittedError, SourceUnavailableError
 from istio.integration import Integration, SteeredService
 from istio.native import render_native
 from istio.native_pace import REST_S
 from istio.settings import KubernetesSettings
-from istio.steering import Desired, Steering
+from istio.steering import MOST_NEW, Desired, Steering
 from mesh.topology import ServiceName
 from tests.fakes.api_server import ApiServer
 from tests.fakes.clock import FakeClock
@@ -99,6 +99,59 @@ async def test_what_a_leader_before_us_wrote_is_not_ours(world: World) -> None:
     await after.step()
 
     assert (world.steering.written, after.written) == ({"shop.default"}, {"till.default"})
+
+
+class BreaksOff:
+    """A store that takes one object, and then is away with the second on its way."""
+
+    def __init__(self, client: KubernetesClient) -> None:
+        self._client, self.applied = client, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def apply(self, *args: Any, **kwargs: Any) -> Any:
+        done = await self._client.apply(*args, **kwargs)
+        self.applied += 1
+        if self.applied == 2:
+            raise SourceUnavailableError("no answer")
+        return done
+
+
+async def test_what_was_written_before_the_api_went_away_is_ours(world: World) -> None:
+    """The next look finds it there; taken for a leader's before us, its known callers would not be waited for."""
+    way, *_ = render(TO, [SteeredService(ServiceName("shop.default"))])
+    world.api.put(copy.deepcopy(way))
+    world.want("shop", "till", "zoo")
+    broken: Any = BreaksOff(world.client)
+    steering = Steering(broken, TO, lambda: world.desired, now_s=world.clock)
+    with pytest.raises(SourceUnavailableError):
+        await steering.step()
+    found = steering.written
+    await steering.step()
+
+    assert (found, steering.written) == (
+        {"shop.default", "till.default"},
+        {"shop.default", "till.default", "zoo.default"},
+    )
+
+
+async def test_many_new_filters_come_some_at_a_time(world: World) -> None:
+    """Since the time of each counts from the end of the look; those that were refused do not hold up the others."""
+    names = [f"s{number:03}" for number in range(MOST_NEW + 20)]
+    filters = render(TO, [SteeredService(ServiceName(f"{name}.default")) for name in names])
+    for one in filters[1:4]:
+        world.api.put(copy.deepcopy(one) | {"metadata": one["metadata"] | {"labels": {}}})
+    world.want(*names)
+    running = asyncio.create_task(world.steering.run())
+    try:
+        await until(lambda: len(world.done[-1:] and world.done[-1]) == len(names) - 3)
+    finally:
+        running.cancel()
+        await asyncio.wait((running,))
+
+    assert len(world.done[0]) == MOST_NEW - 1 - 3  # and the way to us
+    assert len(world.done) == 2
 
 
 async def test_no_word_is_worth_an_objects_application(world: World) -> None:

@@ -51,7 +51,7 @@ class TokenPort:
             key_file=str(self.files.key),
             client_ca_file=str(self.authority.certificate),
             certificate_poll_s=0.01,
-            token_streams_per_address=most_streams,
+            token_streams_per_pod=most_streams,
         )
         self.registry = CollectorRegistry()
         self.store = Store(lambda _: world(cds("shop", endpoints="")))
@@ -233,52 +233,97 @@ async def serving(running: TokenPort) -> AsyncIterator[TokenPort]:
     await asyncio.wait((part,))
 
 
-async def test_one_address_has_a_bounded_number_of_streams(tmp_path: Path) -> None:
+async def test_one_pod_has_a_bounded_number_of_streams(tmp_path: Path) -> None:
     """The one too many is told so and counted; when another has ended, there is room again."""
     async with AsyncExitStack() as opened:
         port = await opened.enter_async_context(serving(TokenPort(tmp_path, most_streams=3)))
         channels = [await opened.enter_async_context(port.channel()) for _ in range(3)]
-        inside = [Proxy(channel, "web-0.shop", metadata=bearer("web")) for channel in channels]
+        inside = [Proxy(channel, "web-0.shop", metadata=bearer("web-0")) for channel in channels]
         for one in inside:
             assert await one.first_answer() == ["shop"]
-        refused = await port.tried(bearer("web"))
+        refused = await port.tried(bearer("web-0"))
+        beside = await port.tried(bearer("web"))
         await channels[0].close()
         async with asyncio.timeout(10):
-            while (again := await port.tried(bearer("web"))) != ["shop"]:
+            while (again := await port.tried(bearer("web-0"))) != ["shop"]:
                 assert again is grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    assert refused is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (refused, beside) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ["shop"])
     assert port.count("token_refusals", reason="too-many") >= 1
 
 
-async def test_every_address_has_its_own_streams() -> None:
+class OpenedStream:
+    """A stream of which a test says from where it comes, and when it ends."""
+
+    def __init__(self, peer: str, token: str = "web") -> None:
+        self._peer, self._token = peer, token
+        self._callbacks: list[Callable[[object], None]] = []
+
+    def peer(self) -> str:
+        """Return the address."""
+        return self._peer
+
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        """Return what it shows."""
+        return bearer(self._token)
+
+    def add_done_callback(self, callback: Callable[[object], None], /) -> None:
+        """Have this called at the end."""
+        self._callbacks.append(callback)
+
+    def end(self) -> None:
+        """End it."""
+        for callback in self._callbacks:
+            callback(None)
+
+
+async def whose(token: str, _: str) -> TokenOwner:
+    """Return the pod that a token names; of ``web`` there is none."""
+    return TokenOwner("shop", "web", pod="" if token == "web" else token)
+
+
+async def test_every_address_has_its_own_streams_where_no_pod_is_known() -> None:
     """Whoever uses up his own takes none of another's; what has ended is not remembered."""
-
-    class Stream:
-        def __init__(self, peer: str) -> None:
-            self._peer, self.ended = peer, [lambda _: None]
-
-        def peer(self) -> str:
-            return self._peer
-
-        def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-            return bearer("web")
-
-        def add_done_callback(self, callback: Callable[[object], None], /) -> None:
-            self.ended.append(callback)
-
-    async def check(_: str, __: str) -> TokenOwner:
-        return OWNERS["web"]
-
-    gate = TokenGate(check, XdsMetrics(CollectorRegistry()), most_streams=1)
-    first, second, third = Stream("ipv4:10.0.0.7:1"), Stream("ipv4:10.0.0.7:2"), Stream("ipv4:10.0.0.8:1")
+    gate = TokenGate(whose, XdsMetrics(CollectorRegistry()), most_streams=1)
+    first, second, third = (OpenedStream(f"ipv4:10.0.0.{peer}") for peer in ("7:1", "7:2", "8:1"))
     await gate.open(first)
-    with pytest.raises(TooManyOfPeerError, match=r"found 1 open from ipv4:10\.0\.0\.7, allowed: 1 "):
+    with pytest.raises(TooManyOfPeerError, match=r"found 1 open of ipv4:10\.0\.0\.7, allowed: 1 "):
         await gate.open(second)
     await gate.open(third)
     for one in (first, second, third):
-        for callback in one.ended:
-            callback(None)
+        one.end()
+
+    assert not gate._open
+
+
+async def test_pods_behind_one_address_do_not_share_their_streams() -> None:
+    """A node that masquerades is one address for a hundred sidecars, with a stream for each steered Service."""
+    gate = TokenGate(whose, XdsMetrics(CollectorRegistry()), most_streams=2)
+    streams = [OpenedStream(f"ipv4:10.0.0.7:{number}", f"web-{number // 2}") for number in range(20)]
+    for one in streams:
+        await gate.open(one)
+    with pytest.raises(TooManyOfPeerError, match=r"found 2 open of pod shop/web-9, allowed: 2 "):
+        await gate.open(OpenedStream("ipv4:10.0.0.8:1", "web-9"))
+    for one in streams:
+        one.end()
+
+    assert not gate._open
+
+
+async def test_one_address_has_a_bounded_number_of_streams_to_be_judged() -> None:
+    """While the API server hangs nobody can say whose they are; who goes away meanwhile is not counted on."""
+
+    async def hangs(_: str, __: str) -> TokenOwner:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    gate = TokenGate(hangs, XdsMetrics(CollectorRegistry()), most_streams=1)
+    waiting = asyncio.create_task(gate.open(OpenedStream("ipv4:10.0.0.7:1", "web-0")))
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyOfPeerError, match=r"found 1 open of ipv4:10\.0\.0\.7"):
+        await gate.open(OpenedStream("ipv4:10.0.0.7:2", "web-1"))
+    waiting.cancel()
+    await asyncio.wait((waiting,))
 
     assert not gate._open
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,11 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from askew.control_loop import Memory
+from askew.replication import leader_side
 from askew.replication import replicas_pb2 as pb
+from askew.replication.asked import AskedReader, AskedWriter
 from askew.replication.replicas import Replicas
 from askew.replication.settings import ReplicationSettings
 from askew.replication.tls_way import plain_channel
-from askew.replication.wire import FOLLOW, MAJOR, Decided
+from askew.replication.wire import FOLLOW, MAJOR, Decided, StateEncoder
 from estimators.client_rates import KnownRates
 from istio.self_check import CheckMemory, TakenBack
 from mesh.picture import Picture
@@ -150,6 +153,23 @@ async def test_another_sidecar_is_told_of_between_two_ticks(three: list[Member])
     assert [one.loads[0].client for one in leader.replicas.leader_side.heard()] == ["load-2"]
 
 
+async def test_who_asks_for_what_is_put_together_beside_the_loop(
+    three: list[Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While thousands come back at once it is megabytes; sidecars are served meanwhile, on both sides."""
+    a, b, _ = three
+    threads: list[threading.Thread] = []
+    changes, take = AskedWriter.changes, AskedReader.take
+    for kind, name, method in ((AskedWriter, "changes", changes), (AskedReader, "take", take)):
+        noting = lambda self, what, method=method: threads.append(threading.current_thread()) or method(self, what)  # type: ignore[func-returns-value]  # noqa: E731
+        monkeypatch.setattr(kind, name, noting)
+    elect(a, b, term=1)
+    b.replicas.report(Telemetry(), {LOAD_1: frozenset((SHOP,))})
+    await until(lambda: a.replicas.asked({}))
+
+    assert (len(threads) >= 2, threading.main_thread() in threads) == (True, False)
+
+
 async def test_a_ready_replica_that_does_not_follow_is_known(three: list[Member]) -> None:
     """The leader cannot know who came to it: it must have reported, and have a stream."""
     leader, second, _ = three
@@ -177,6 +197,42 @@ async def test_a_replica_of_an_older_version_tells_services_alone(three: list[Me
         assert leader.replicas.asked({}) == {}
         assert leader.replicas.silent(frozenset(("a", "old"))) == {"old"}
         call.cancel()
+
+
+async def test_replicas_of_two_versions_say_what_they_cannot_read(
+    three: list[Member], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While an upgrade rolls: the plan holds on both sides, the rest is said once and shown, and is over with it."""
+    a, b, _ = three
+    monkeypatch.setattr(StateEncoder, "_state", of_another_version(StateEncoder._state))
+    monkeypatch.setattr(leader_side, "reported", lambda *_: (None, None))
+    elect(a, b, term=1)
+    await followed(a, 1)
+    for count in (1, 2):
+        b.replicas.report(Telemetry(time_s=float(count)))
+        publish(a)
+        await until(lambda count=count: len(b.told) == count)  # type: ignore[misc]
+    await until(lambda: a.replicas.page()["followers_of_another_version"] == ["b"])
+    first, shown = b.told[-1], b.replicas.page()["not_taken_over"]
+    monkeypatch.undo()
+    b.replicas.report(Telemetry(time_s=3.0))
+    await until(lambda: not a.replicas.leader_side.unread)
+    elect(b, term=2)
+    await until(lambda: not b.replicas.follower_side.unread)
+
+    assert (first.plan is not None, first.picture, shown) == (True, None, ["picture"])
+    assert [caplog.text.count(one) for one in ("not taken over: picture", "b is of another version")] == [1, 1]
+
+
+def of_another_version(state: Callable[..., pb.State]) -> Callable[..., pb.State]:
+    """Return what makes a state whose picture has other types."""
+
+    def other(*args: object) -> pb.State:
+        made = state(*args)
+        made.picture.form = "other"
+        return made
+
+    return other
 
 
 async def test_a_new_leader_knows_what_the_last_one_checked(three: list[Member]) -> None:
