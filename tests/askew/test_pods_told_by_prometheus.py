@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
-from tests.askew.test_told_by_prometheus import WINDOW_S, api_server, control_plane
+from tests.askew.told_cluster import WINDOW_S, told_plane
 from tests.istio.cluster_objects import service
 from tests.istio.istio_metrics_page import ByteCounts
 from tests.real.outside_process import until
-from tests.real.prometheus import exporter, missing, prometheus
+from tests.real.prometheus import missing
 
 WEB, REVIEWS, DB = "workload:web.default", "reviews.default", "db.default"
 PODS = {"web-1": (6000.0, 700.0), "web-2": (2000.0, 9300.0), "reviews-1": (3000.0, 11_000.0), "db-1": (3000.0, 1000.0)}
@@ -54,22 +52,8 @@ class Cluster:
 async def test_pods_counters_become_links_as_far_as_they_go(tmp_path: Path) -> None:
     """Each link once, also where series are doubled; what lacks a direction, or pods' names, gives none."""
     cluster = Cluster()
-    async with (
-        aiohttp.ClientSession() as http,
-        exporter(cluster.page) as target,
-        prometheus(tmp_path, target, session=http) as base_url,
-        api_server() as api,
-        control_plane(api, base_url) as plane,
-    ):
-        own = f"http://127.0.0.1:{plane.http_port}"
-
-        async def links() -> dict[tuple[str, str], Any]:
-            async with http.get(f"{own}/debug/linkz") as answer:
-                return {(one["from"], one["to"]): one for one in (await answer.json())["links"]}
-
-        async def note() -> str:
-            async with http.get(f"{own}/debug/telemetryz") as answer:
-                return str(await answer.text())
+    async with told_plane(tmp_path, cluster.page) as told:
+        links, note = told.links, told.note
 
         async def are(expected: dict[tuple[str, str], float]) -> bool:
             rates = {ends: one["bytes_per_s"] for ends, one in (await links()).items()}
@@ -81,7 +65,7 @@ async def test_pods_counters_become_links_as_far_as_they_go(tmp_path: Path) -> N
         await until(lambda: says("no bytes between services; left out: no series istio_request"))
         assert (await links(), "pods received" in await note()) == ({}, False)  # no service asks for a plan
 
-        api.put(service(routing="local-first"))
+        told.api.put(service(routing="local-first"))
         await until(lambda: are(LINKS))
         found = await links()
         assert {one["method"] for one in found.values()} == {"cadvisor"}

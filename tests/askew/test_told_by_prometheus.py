@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 
-from askew.control_plane import ControlPlane
-from askew.kubernetes_source import KubernetesSource
-from askew.settings import HttpSettings, LoopSettings, PrometheusSourceSettings, ServeSettings
-from istio.settings import KubernetesSettings
-from tests.fakes.api_server import ApiServer
-from tests.istio.cluster_objects import endpoint, endpoint_slice, node, pod, service
+from tests.askew.told_cluster import ALL_NODES, WINDOW_S, told_plane
+from tests.istio.cluster_objects import pod
 from tests.istio.istio_metrics_page import ByteCounts
 from tests.real.outside_process import until
-from tests.real.prometheus import exporter, missing, prometheus
-from xds_server.settings import XdsSettings
+from tests.real.prometheus import missing
 
-WINDOW_S = 3.0
-ALL_NODES = ["n1", "n2", "n3"]
 EXPECTED = pytest.approx(
     {
         ("workload:web.default", "reviews.default"): 2000.0,
@@ -64,75 +52,17 @@ class Cluster:
         return counts.page()
 
 
-@asynccontextmanager
-async def api_server() -> AsyncIterator[ApiServer]:
-    """A cluster of three nodes: reviews on n1, web's two pods on n2, db on n3."""
-    async with ApiServer() as api:
-        for name in ALL_NODES:
-            api.put(node(name))
-        labels = {"app": "reviews", "pod-template-hash": "7d9f"}
-        api.put(pod("reviews-1", on="n1", ip="10.0.0.1", labels=labels, owner=("ReplicaSet", "reviews-7d9f")))
-        api.put(pod("db-1", on="n3", ip="10.0.0.3", labels={"app": "db"}, sidecar=False))
-        for number in (1, 2):
-            labels = {"app": "web", "pod-template-hash": "abcd"}
-            owner = ("ReplicaSet", "web-abcd")
-            api.put(pod(f"web-{number}", on="n2", ip=f"10.0.1.{number}", labels=labels, owner=owner))
-        ports = [{"name": "tcp-db", "port": 5432, "protocol": "TCP", "targetPort": 5432}]
-        api.put(service())
-        api.put(service("db", ports=ports))
-        api.put(endpoint_slice(endpoint("10.0.0.1", "reviews-1")))
-        api.put(endpoint_slice(endpoint("10.0.0.3", "db-1", on="n3"), of="db", ports={"tcp-db": 5432}))
-        yield api
-
-
-@asynccontextmanager
-async def control_plane(api: ApiServer, base_url: str) -> AsyncIterator[ControlPlane]:
-    """Askew on this cluster, with this Prometheus."""
-    plane = ControlPlane(
-        KubernetesSource(KubernetesSettings(api_server=api.url, build_pause_s=0.0)),
-        ServeSettings(
-            xds=XdsSettings(port=0, drain_s=0.1),
-            http=HttpSettings(port=0),
-            loop=LoopSettings(tick_s=0.1),
-            prometheus=PrometheusSourceSettings(url=base_url, interval_s=0.2, flow_window_s=WINDOW_S),
-        ),
-    )
-    ready = asyncio.Event()
-    task = asyncio.create_task(plane.run(on_ready=ready.set))
-    try:
-        await asyncio.wait_for(ready.wait(), 10)
-        yield plane
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-
 async def test_a_new_pod_is_drawn_by_bytes_that_a_prometheus_counted(tmp_path: Path) -> None:
     """Each byte once, TCP too, over a restart, with method, confidence and age; silence ends it, and is told."""
     cluster = Cluster()
-    async with (
-        aiohttp.ClientSession() as http,
-        exporter(cluster.page) as target,
-        prometheus(tmp_path, target, session=http) as base_url,
-        api_server() as api,
-        control_plane(api, base_url) as plane,
-    ):
-        own = f"http://127.0.0.1:{plane.http_port}"
-
-        async def links() -> dict[tuple[str, str], Any]:
-            async with http.get(f"{own}/debug/linkz") as answer:
-                return {(one["from"], one["to"]): one for one in (await answer.json())["links"]}
+    async with told_plane(tmp_path, cluster.page) as told:
+        links, note = told.links, told.note
 
         async def scores() -> dict[str, int]:
             fresh = pod("reviews-7d9f-zzzzz", labels={"app": "reviews"}, owner=("ReplicaSet", "reviews-7d9f"))
             question = {"Pod": fresh, "NodeNames": ALL_NODES}
-            async with http.post(f"{own}/scheduler/prioritize", json=question) as answer:
+            async with told.http.post(f"{told.own}/scheduler/prioritize", json=question) as answer:
                 return {one["Host"]: one["Score"] for one in await answer.json()}
-
-        async def note() -> str:
-            async with http.get(f"{own}/debug/telemetryz") as answer:
-                return str(await answer.text())
 
         assert await scores() == {"n1": 0, "n2": 0, "n3": 0}
 

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pyroute2.netlink.exceptions import NetlinkError
 
 from tests.askew.test_agents_in_a_cluster import AGENT_READY, PLANE_READY, Process, started, until
 from tests.fakes.agent_service import recorded_host
-from tests.real.namespace_pair import RECEIVER_ADDRESS, SENDER_ADDRESS, Pair, namespace_pair
+from tests.real.namespace_pair import RECEIVER_ADDRESS, SENDER_ADDRESS, Pair
 from tests.real.network_namespaces import Host, Talk, missing
 
 pytestmark = [
@@ -36,16 +35,6 @@ services:
     annotations: {{askew.mesh/routing: local-first}}
     containers: [{{name: shop-0, node: n1, address: {RECEIVER_ADDRESS}}}]
 """
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    """The sender's namespace is ``web-0``'s, the receiver's ``shop-0``'s."""
-    try:
-        with namespace_pair() as made:
-            yield made
-    except NetlinkError as error:
-        pytest.skip(f"this kernel cannot make what the test needs: {error}")
 
 
 @pytest.fixture

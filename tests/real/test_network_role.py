@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,6 @@ import grpc
 import grpc.aio
 import pytest
 from pyroute2 import NetNS
-from pyroute2.netlink.exceptions import NetlinkError
 
 from allocators.partitioning.static import Static
 from askew.node_partitioning import NodePartitioning
@@ -29,7 +28,7 @@ from enforcer.proto import node_agent_pb2 as pb
 from enforcer.settings import AgentSettings
 from mesh.topology import ContainerName
 from tests.fakes.agent_service import RunningAgent, recorded_host, running_agent
-from tests.real.namespace_pair import RECEIVER_ADDRESS, SENDER_ADDRESS, Pair, namespace_pair, need_htb
+from tests.real.namespace_pair import RECEIVER_ADDRESS, SENDER_ADDRESS, Pair, need_htb
 from tests.real.network_namespaces import Host, Talk, missing
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(missing()), reason=missing() or "-")]
@@ -46,16 +45,6 @@ class Roles:
     cgroup: RunningAgent
     network: RunningAgent
     opened: asyncio.Event
-
-
-@pytest.fixture
-def pair() -> Iterator[Pair]:
-    """The sender's namespace is ``web``'s, the receiver's ``other``'s."""
-    try:
-        with namespace_pair() as made:
-            yield made
-    except NetlinkError as error:
-        pytest.skip(f"this kernel cannot make what the test needs: {error}")
 
 
 @pytest.fixture
