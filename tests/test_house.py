@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,16 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield every function of a file, nested ones too."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            yield node
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return a file, parsed; once, for all rules."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def functions(path: Path) -> tuple[ast.FunctionDef | ast.AsyncFunctionDef, ...]:
+    """Return every function of a file, nested ones too."""
+    return tuple(node for node in ast.walk(tree(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
 
 
 def test_every_package_is_listed_by_name() -> None:
@@ -65,14 +71,14 @@ def test_every_package_is_listed_by_name() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_every_room_states_duty_ban_and_where_to_start(room: str) -> None:
     """A room's docstring is its contract, and what it says to read first exists or is said to be planned."""
-    docstring = ast.get_docstring(ast.parse((ROOT / room / "__init__.py").read_text())) or ""
+    docstring = ast.get_docstring(tree(ROOT / room / "__init__.py")) or ""
 
     assert [word for word in ("Duty:", "Ban:", "Start reading") if word not in docstring] == []
 
 
 def test_every_module_says_what_it_is() -> None:
     """Every Python file of the rooms, tests and benchmarks opens with a docstring."""
-    silent = [name(p) for p in python_files() if not ast.get_docstring(ast.parse(p.read_text(encoding="utf-8")))]
+    silent = [name(p) for p in python_files() if not ast.get_docstring(tree(p))]
 
     assert silent == []
 
@@ -129,7 +135,7 @@ def test_public_functions_say_what_they_do() -> None:
     silent = [
         f"{name(path)}:{node.name}"
         for path in python_files(*ROOMS)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in tree(path).body
         if isinstance(node, kinds) and not node.name.startswith("_") and not ast.get_docstring(node)
     ]
 

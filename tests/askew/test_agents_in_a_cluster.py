@@ -160,6 +160,7 @@ def tell(port: int, generation: int) -> grpc.StatusCode:
 BOTH = [("job-0.default", "best-effort"), ("web-0.default", "latency-critical")]
 
 
+@pytest.mark.slow
 async def test_an_annotation_reaches_the_node_and_outlives_who_told_it(host: Path) -> None:
     """Annotate: limited. The leader dies: stays. A new one: goes on. Older news: refused. Not annotated: given back."""
     unlimited = quota(host, WEB_ID)
