@@ -175,6 +175,9 @@ def test_the_table_of_commands_says_which_exist() -> None:
     assert {command for command, built in said.items() if built} == exist
 
 
+KERNELS_MEMORY = ("high", "max", "limit_in_bytes")  # memory.high is a file of a control group
+
+
 def as_written(value: object) -> str:
     """Return a setting's default as a file would have it."""
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -191,6 +194,19 @@ def test_the_table_of_settings_is_whole() -> None:
     }
 
     assert said == exist
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_settings_that_pages_name_exist(page: Path) -> None:
+    """``section.key`` in backquotes is a setting of ``askew serve``, a file of Python or one of the kernel's."""
+    keys = {
+        section.name: {key.name for key in fields(getattr(ServeSettings(), section.name))}
+        for section in fields(ServeSettings)
+    }
+    others = {"py", *KERNELS_MEMORY}
+    named = re.findall(r"`([a-z_]+)\.([a-z_]+)(?::[^`]*)?`", page.read_text(encoding="utf-8"))
+
+    assert [f"{section}.{key}" for section, key in named if section in keys and key not in keys[section] | others] == []
 
 
 def test_the_table_of_metrics_says_which_exist() -> None:
